@@ -1,0 +1,243 @@
+"""The oracle's own state in SQL: what was taken in, decided, sealed, signed and sent.
+
+Readings live in archives, one packed profile per device-day here. Nothing in this database is evidence:
+checks read archives and the chain alone, and everything public can be rebuilt from them.
+SQLite (WAL) by default, PostgreSQL by URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Engine,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from .domain import DayState, SagaState
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on databases that forget the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a datetime without a time zone cannot be stored")
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, bytes: LargeBinary, int: BigInteger, dict[str, Any]: JSON, list[Any]: JSON}
+
+
+def _enum(kind: type) -> Enum:
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [m.value for m in members])
+
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+class RawFile(Base):
+    """A file as it came, kept under its sha256 in the raw folder."""
+
+    __tablename__ = "raw_file"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(String(80))
+    format: Mapped[str] = mapped_column(String(40))
+    size_bytes: Mapped[int]
+    rows_used: Mapped[int]
+    rows_refused: Mapped[int]
+    received_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class RefusedRow(Base):
+    """A row that was not used, with the reason; rows are never dropped silently."""
+
+    __tablename__ = "refused_row"
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("raw_file.sha256"), index=True)
+    line: Mapped[int]
+    text: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class DeviceDay(Base):
+    """One device and UTC day: its profile, what was found, and how far it has come."""
+
+    __tablename__ = "device_day"
+    device_id: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(default=0)
+    state: Mapped[DayState] = mapped_column(_enum(DayState), index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    profile: Mapped[bytes]
+    energy_wh: Mapped[int]
+    evidence: Mapped[list[Any]]  # sha256 hex of the raw files
+    assessment: Mapped[dict[str, Any]]
+    root: Mapped[str | None] = mapped_column(String(66), index=True)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class ReviewDecision(Base):
+    """A collaborator's signed decision about a held device-day; only ever added to."""
+
+    __tablename__ = "review_decision"
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    device_id: Mapped[int]
+    start: Mapped[int]
+    version: Mapped[int]
+    decision: Mapped[str] = mapped_column(String(16))  # accept, reject
+    reason: Mapped[str] = mapped_column(Text)
+    profile_hash: Mapped[str] = mapped_column(String(66))
+    reviewer: Mapped[str] = mapped_column(String(42))
+    decided_at: Mapped[datetime]
+    signature: Mapped[str] = mapped_column(Text)
+    __table_args__ = (Index("review_decision_day", "device_id", "start"),)
+
+
+class SealedBatch(Base):
+    """A batch whose archive is written; ``parameters`` are those of the signed struct, as JSON."""
+
+    __tablename__ = "batch"
+    root: Mapped[str] = mapped_column(String(66), primary_key=True)
+    kind: Mapped[int] = mapped_column(Integer)
+    start: Mapped[int]
+    end: Mapped[int]
+    statements: Mapped[int]
+    energy_wh: Mapped[int]
+    archive_hash: Mapped[str] = mapped_column(String(66))
+    state: Mapped[DayState] = mapped_column(_enum(DayState))
+    parameters: Mapped[dict[str, Any] | None]
+    sealed_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class WitnessSignature(Base):
+    """A signature collected for a batch."""
+
+    __tablename__ = "witness_signature"
+    root: Mapped[str] = mapped_column(ForeignKey("batch.root"), primary_key=True)
+    signer: Mapped[str] = mapped_column(String(42), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(66), primary_key=True)
+    signature: Mapped[str] = mapped_column(Text)
+
+
+class SignedStatement(Base):
+    """What this process has put its name to: one history per device and period, remembered for ever."""
+
+    __tablename__ = "signed_statement"
+    chain_id: Mapped[int] = mapped_column(primary_key=True)
+    device_id: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    duration: Mapped[int]
+    leaf: Mapped[str] = mapped_column(String(66))
+    root: Mapped[str] = mapped_column(String(66))
+    signed_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Act(Base):
+    """One thing to be done on the chain exactly once, named by ``key`` (``notarize:<root>``, ``issue:<root>:3``)."""
+
+    __tablename__ = "act"
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    chain_id: Mapped[int]
+    key: Mapped[str] = mapped_column(String(160))
+    state: Mapped[SagaState] = mapped_column(_enum(SagaState), index=True)
+    to: Mapped[str] = mapped_column(String(42))
+    data: Mapped[bytes]
+    gas: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    transaction: Mapped[str | None] = mapped_column(String(66))  # the one that was mined
+    block: Mapped[int | None]
+    block_hash: Mapped[str | None] = mapped_column(String(66))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+    __table_args__ = (UniqueConstraint("chain_id", "key"),)
+
+
+class SignedTransaction(Base):
+    """Signed bytes, stored before they are sent. One act may have several with one nonce (fee replacement)."""
+
+    __tablename__ = "signed_transaction"
+    hash: Mapped[str] = mapped_column(String(66), primary_key=True)
+    act_id: Mapped[int] = mapped_column(ForeignKey("act.id"), index=True)
+    sender: Mapped[str] = mapped_column(String(42))
+    nonce: Mapped[int]
+    raw: Mapped[bytes]
+    max_fee_wei: Mapped[int]
+    priority_fee_wei: Mapped[int]
+    signed_at: Mapped[datetime] = mapped_column(default=utc_now)
+    sent_at: Mapped[datetime | None]
+    __table_args__ = (Index("signed_transaction_nonce", "sender", "nonce"),)
+
+
+class Lease(Base):
+    """At most one process at a time sends from an account; an expired lease may be taken over."""
+
+    __tablename__ = "lease"
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(80))
+    expires_at: Mapped[datetime]
+
+
+class Store:
+    """An open database at its newest schema."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date."""
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _sqlite_pragmas)
+        from .migrations import upgrade
+
+        upgrade(engine)
+        return cls(engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back on any exception."""
+        with self._sessions.begin() as session:
+            yield session
+
+
+def _sqlite_pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
