@@ -100,16 +100,23 @@ def write_archive(
     visibility: Visibility,
     policy: dict[str, Any],
     review_trail: Sequence[dict[str, Any]] = (),
+    withheld: Sequence[dict[str, Any]] = (),
 ) -> Archive:
     """Write a batch's archive and return it; both files appear whole or not at all.
 
     ``policy`` states the thresholds that certified (strings and integers only), ``review_trail`` the signed
-    decisions. Writing the same batch again gives the same root.
+    decisions, ``withheld`` the device-days of the batch's time that it leaves out, with their reasons. An archive
+    that is whole is never written again, because its manifest may be signed already: it is returned as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(records, key=lambda r: (r.statement.device_id, r.statement.start, r.statement.version))
     tree = build_tree(ordered)
     name = tree.root.hex()
+    if (folder / f"{name}.json").exists() and (folder / f"{name}.parquet").exists():
+        there = read_archive(folder, tree.root)
+        if there.problem:
+            raise ArchiveError(f"{there.problem}; restore it or move it away", root="0x" + name)
+        return there
     table = pa.table(
         {
             "device_id": [r.statement.device_id for r in ordered],
@@ -137,11 +144,12 @@ def write_archive(
         "files": [{"name": f"{name}.parquet", "bytes": len(parquet), "keccak256": "0x" + keccak256(parquet).hex()}],
         "policy": policy,
         "reviewTrail": list(review_trail),
+        "withheld": list(withheld),
         "assessments": "0x" + keccak256("\n".join(r.assessment for r in ordered).encode()).hex(),
     }
     raw_manifest = manifest_bytes(manifest)
-    _write_whole(folder / f"{name}.parquet", parquet)
-    _write_whole(folder / f"{name}.json", raw_manifest)
+    write_whole(folder / f"{name}.parquet", parquet)
+    write_whole(folder / f"{name}.json", raw_manifest)
     return Archive(tree.root, keccak256(raw_manifest), manifest, tuple(ordered), None, tree)
 
 
@@ -192,8 +200,8 @@ def _record(row: dict[str, Any]) -> ArchivedStatement:
     return ArchivedStatement(statement, row["profile"], row["salts"], tuple(row["evidence"]), row["assessment"])
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside, flush to disk, then rename: a crash leaves the old file or the new one."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, flush to disk, then rename: a crash leaves the old file or the new one. Mode 0644."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as file:

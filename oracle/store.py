@@ -104,6 +104,7 @@ class DeviceDay(Base):
     evidence: Mapped[list[Any]]  # sha256 hex of the raw files
     assessment: Mapped[dict[str, Any]]
     root: Mapped[str | None] = mapped_column(String(66), index=True)
+    pending: Mapped[str] = mapped_column(Text, default="")  # what newer data say against what is sealed
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 

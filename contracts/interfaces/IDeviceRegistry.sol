@@ -30,6 +30,8 @@ interface IDeviceRegistry {
     error DeviceInDebt(uint64 deviceId, uint64 debtWh);
     error CertificateAlreadyBound(address certificate);
     error CertificateNotBound();
+    /// @dev The contract does not name this registry as its own.
+    error CertificateInvalid(address certificate);
 
     /// @notice Registers `device` under `deviceId` (not zero, never used). Role: registrar.
     /// @dev `activeFrom` may lie in the past, but not before the end of an earlier device with the same meter.
@@ -47,7 +49,10 @@ interface IDeviceRegistry {
     /// @notice Binds the certificate contract that answers `debtOf`; once. Role: administrator.
     function bindCertificate(address certificate) external;
 
-    /// @notice The device with its latest terms. Reverts with `DeviceUnknown`.
+    /// @notice The contract that answers `debtOf`; zero while unbound.
+    function certificate() external view returns (address);
+
+    /// @notice The device with its latest terms, which may not have begun yet. Reverts with `DeviceUnknown`.
     function device(uint64 deviceId) external view returns (Device memory);
 
     /// @notice The terms in force at `time`. Reverts with `DeviceUnknown`.

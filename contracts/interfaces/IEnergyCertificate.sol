@@ -48,6 +48,10 @@ interface IEnergyCertificate {
     error OnlyConverter(address caller);
     error OnlySelf(address caller);
     error ConverterAlreadyBound(address converter);
+    /// @dev The contract does not name this one as the certificate it converts.
+    error ConverterInvalid(address converter);
+    /// @dev Too little gas to tell a refusing receiver from a starved one.
+    error GasTooLow(uint256 gas, uint256 needed);
     error Paused();
     error NotPaused();
 
@@ -92,6 +96,15 @@ interface IEnergyCertificate {
     function unpause() external;
 
     function paused() external view returns (bool);
+
+    /// @notice The registry whose devices are certified.
+    function registry() external view returns (address);
+
+    /// @notice The notary whose roots are issued from.
+    function notary() external view returns (address);
+
+    /// @notice The contract that may call `consume`; zero while unbound.
+    function converter() external view returns (address);
 
     /// @notice Wh issued so far from `root`, never more than it notarized.
     function issuedFrom(bytes32 root) external view returns (uint256);

@@ -59,6 +59,7 @@ interface IMitigationOutcome {
     error NotFirstTransferred(uint64 authorisationId, AuthorisationState state);
 
     /// @notice Consumes the caller's certificates and mints outcomes by the current factor of each one's zone and UTC year.
+    /// `grams` is what the caller got of each outcome, levies off.
     function convert(uint256[] calldata ids, uint256[] calldata amounts, uint64 authorisationId)
         external
         returns (uint256[] memory outcomeIds, uint256[] memory grams);
@@ -75,7 +76,17 @@ interface IMitigationOutcome {
     /// @notice Records that the corresponding adjustment was made. Role: adjustment recorder.
     function recordAdjustment(uint64 authorisationId, bytes32 evidenceHash) external;
 
+    /// @notice The authorisation as it stands. Reverts with `AuthorisationUnknown`.
     function authorisation(uint64 authorisationId) external view returns (Authorisation memory);
+
+    /// @notice The certificates that are converted.
+    function certificate() external view returns (address);
+
+    /// @notice The registry that tells grid zone and country of a certificate's device.
+    function registry() external view returns (address);
+
+    /// @notice The emission factors that conversions go by.
+    function factors() external view returns (address);
 
     /// @notice The parts of an outcome id.
     function parseId(uint256 id)

@@ -1,0 +1,122 @@
+"""What a format is given and what it hands back; the same for every meter and weather file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+#: Longest piece of a refused row that is kept for the report, in characters.
+REFUSED_TEXT = 200
+
+
+class Quantity(str, Enum):
+    """What a column holds. Power and energy are exact integers, weather is floating point."""
+
+    POWER = "power"
+    ENERGY = "energy"
+    IRRADIANCE = "irradiance"
+    TEMPERATURE = "temperature"
+
+    @property
+    def is_exact(self) -> bool:
+        return self in (Quantity.POWER, Quantity.ENERGY)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One column of a file: its header ``column``, what it measures and in which ``unit``.
+
+    An optional channel may be empty in a row; a row in which a required one is empty is refused.
+    """
+
+    name: str
+    column: str
+    quantity: Quantity
+    unit: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """How one file is to be read. A file seldom says these things itself, so none of them is guessed.
+
+    ``stamp_format`` is ``"iso"`` or a strptime pattern. Where stamps carry no offset of their own, exactly one
+    of ``utc_offset_seconds`` and ``timezone`` says what they mean; where both are None every stamp must carry one.
+    ``stamped`` says which end of its interval a stamp marks. ``stamp_offset_seconds`` is taken off each stamp
+    first (60 for stamps at :01, :16, …); what then lies within ``stamp_tolerance_seconds`` of a whole interval
+    is moved onto it.
+    """
+
+    format: str
+    files: tuple[str, ...]
+    channels: tuple[Channel, ...]
+    stamp_column: str
+    interval_seconds: int
+    stamped: str = "start"
+    stamp_format: str = "iso"
+    utc_offset_seconds: int | None = None
+    timezone: ZoneInfo | None = None
+    stamp_offset_seconds: int = 0
+    stamp_tolerance_seconds: int = 0
+    delimiter: str = ","
+    decimal_mark: str = "."
+    encoding: str = "utf-8-sig"
+    skip_lines: int = 0
+    note: str = ""
+
+    @property
+    def stamp_zone(self) -> str:
+        """The zone of the stamps in words, for pages and reports."""
+        if self.timezone is not None:
+            return self.timezone.key
+        if self.utc_offset_seconds is None:
+            return "each stamp carries its offset"
+        minutes = abs(self.utc_offset_seconds) // 60
+        return f"UTC{'-' if self.utc_offset_seconds < 0 else '+'}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A data row that was not used: its 1-based ``line``, what stood there (shortened) and why."""
+
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One channel of one file, in time order.
+
+    ``starts`` UTC seconds of each interval's start. ``values``: integer microwatts for power, integer
+    micro-watt-hours for energy, floats in W/m2 or degrees Celsius for weather (NaN where an optional channel
+    is empty). ``conflicts``: starts at which the file itself holds two different values; the smaller is kept.
+    """
+
+    channel: Channel
+    interval_seconds: int
+    starts: tuple[int, ...]
+    values: tuple[int, ...] | tuple[float, ...]
+    conflicts: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file as read. Every data row was used or refused: ``rows == used + len(refused)``."""
+
+    file_name: str
+    rows: int
+    series: tuple[Series, ...]
+    refused: tuple[RefusedRow, ...]
+
+    @property
+    def used(self) -> int:
+        return self.rows - len(self.refused)
+
+    def channel(self, name: str) -> Series:
+        """The series of the channel called ``name``; KeyError if the source has none."""
+        for series in self.series:
+            if series.channel.name == name:
+                return series
+        raise KeyError(name)

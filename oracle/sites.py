@@ -1,0 +1,559 @@
+"""What is known of sites, devices, irradiance stations and emission factors: typed, from one YAML file.
+
+The oracle and its witnesses share this file. Every assertion about the world in it says whether it is known, fitted
+or assumed, and by what source; pages show that beside the figure. docs/formats.md and docs/validation.md
+explain the keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import yaml
+
+from .domain import DAY_SECONDS, SLOT_SECONDS, DeviceKind, Visibility
+from .errors import ConfigError
+from .formats import FORMATS, Channel, Quantity, SourceConfig
+from .protocol import keccak256
+
+T = TypeVar("T")
+PACKAGE_PREFIX = "package:"
+
+
+class Basis(str, Enum):
+    """How sure a figure of the configuration is."""
+
+    KNOWN = "known"
+    FITTED = "fitted"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a figure comes from: its basis and one sentence that names the source."""
+
+    basis: Basis
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place: degrees north and east, metres above the sea, IANA zone, ISO country, eGRID or EIC grid zone."""
+
+    key: str
+    name: str
+    latitude: float
+    longitude: float
+    altitude_m: float
+    timezone: str
+    country: str
+    grid_zone: str
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Fixed array: tilt from horizontal and azimuth clockwise from north, both in degrees."""
+
+    tilt_deg: float
+    azimuth_deg: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """The device's own history in one number.
+
+    ``ratio``: daylight energy measured / expected by the model of :mod:`oracle.corroboration` (which knows no losses),
+    the median over ``history_days`` days. It is fixed here rather than fitted while running, so that
+    a witness that holds other days still reaches the same verdict.
+    """
+
+    ratio: float
+    history_days: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationPolicy:
+    """Thresholds of the validation rules; docs/validation.md gives reason and source of each."""
+
+    tare_per_mille: int = 5
+    capacity_percent: int = 110
+    night_elevation_deg: float = -2.5
+    frozen_slots: int = 4
+    max_suspect_slots: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CorroborationPolicy:
+    """Thresholds of corroboration; docs/validation.md gives reason and confusion figures."""
+
+    required: bool = True
+    daylight_elevation_deg: float = 5.0
+    min_coverage: float = 0.8
+    max_implausible_irradiance: float = 0.1
+    clear_sky_index: float = 0.8
+    clear_ratio: tuple[float, float] = (0.7, 1.2)
+    cloudy_ratio: tuple[float, float] = (0.7, 1.45)
+    unfitted_ratio: tuple[float, float] = (0.5, 1.5)
+    min_history_days: int = 20
+    min_correlation: float = 0.5
+    max_lag_slots: int = 8
+    shift_slots: int = 3
+    shift_gain: float = 0.6
+    clear_sky_margin: float = 1.25
+    max_above_clear_sky: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is asked of one class of devices before a day is certified."""
+
+    name: str
+    validation: ValidationPolicy = field(default_factory=ValidationPolicy)
+    corroboration: CorroborationPolicy = field(default_factory=CorroborationPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class StationConfig:
+    """An irradiance source independent of the meters: ``kind`` is ``measured`` or ``modelled``.
+
+    ``value`` is ``mean`` over the sample's interval or ``instant`` at its stamp. ``ghi`` and ``temp_air`` name
+    channels of ``source``.
+    """
+
+    name: str
+    title: str
+    kind: str
+    value: str
+    operator: str
+    source: SourceConfig
+    provenance: Provenance
+    ghi: str = "ghi"
+    temp_air: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """A metered device as registered and as judged. ``active_from`` UTC seconds, ``meter`` its identity text."""
+
+    device_id: int
+    name: str
+    site: Site
+    kind: DeviceKind
+    visibility: Visibility
+    fuel_code: str
+    technology_code: str
+    capacity_w: int
+    capacity_provenance: Provenance
+    granularity_seconds: int
+    meter: str
+    meter_provenance: Provenance
+    active_from: int
+    source: SourceConfig
+    source_provenance: Provenance
+    stations: tuple[str, ...]
+    policy: Policy
+    orientation: Orientation | None = None
+    performance: Performance | None = None
+
+    @property
+    def meter_hash(self) -> bytes:
+        """keccak256 of the meter's identity in UTF-8: 32 bytes, unique among active devices."""
+        return keccak256(self.meter.encode())
+
+    @property
+    def is_solar(self) -> bool:
+        """Whether the sun is the source of what the device generates (EECS F010401…)."""
+        return self.kind is DeviceKind.GENERATION and self.fuel_code.startswith("F010401")
+
+    @property
+    def fuel_number(self) -> int:
+        """Digits of the EECS energy source code as the registry stores them: F01040100 gives 1040100."""
+        return int(self.fuel_code[1:])
+
+    @property
+    def technology_number(self) -> int:
+        """Digits of the EECS technology code as the registry stores them: T010100 gives 10100."""
+        return int(self.technology_code[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class EmissionFactorConfig:
+    """Grams of CO2e avoided per MWh on a grid in a UTC year. Illustrative ones are marked wherever they show."""
+
+    grid_zone: str
+    year: int
+    grams_per_mwh: int
+    source: str
+    illustrative: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SitesConfig:
+    """The whole file. ``folder`` is where source files lie: a folder or ``package:NAME/FOLDER``."""
+
+    file: str
+    folder: str
+    sites: tuple[Site, ...]
+    devices: tuple[DeviceConfig, ...]
+    stations: tuple[StationConfig, ...]
+    emission_factors: tuple[EmissionFactorConfig, ...]
+
+    def device(self, device_id: int) -> DeviceConfig:
+        """The device with this id; ConfigError if there is none."""
+        return _found(self.devices, lambda one: one.device_id == device_id, f"{self.file}: no device has the id {device_id}")
+
+    def station(self, name: str) -> StationConfig:
+        """The station with this name; ConfigError if there is none."""
+        return _found(self.stations, lambda one: one.name == name, f"{self.file}: no station is called {name!r}")
+
+    def emission_factor(self, grid_zone: str, year: int) -> EmissionFactorConfig:
+        """The factor of a grid and year; ConfigError if there is none: nothing stands in for a missing factor."""
+        return _found(
+            self.emission_factors,
+            lambda one: (one.grid_zone, one.year) == (grid_zone, year),
+            f"{self.file}: no emission factor for {grid_zone} in {year}",
+        )
+
+
+def source_folder(folder: str, base: Path | None = None) -> Path:
+    """The folder a configuration names: relative to ``base``, or inside an installed package (``package:NAME/FOLDER``)."""
+    if not folder.startswith(PACKAGE_PREFIX):
+        return ((base or Path()) / folder).resolve()
+    package, _, inner = folder.removeprefix(PACKAGE_PREFIX).partition("/")
+    try:
+        return Path(str(resources.files(package))) / inner
+    except ModuleNotFoundError:
+        raise ConfigError(f"package {package!r} of {folder!r} is not installed; pip install {package}") from None
+
+
+def load_sites(file: Path | str) -> SitesConfig:
+    """Read and check a sites file. Raises :class:`ConfigError` that names the file, the key and what was expected."""
+    file = Path(file)
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file} is not there") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+        raise ConfigError(f"{file} is not readable: {' '.join(str(fault).split())}") from None
+    top = _Node(str(file), "", document)
+    folder = top.text("folder")
+    sites = {key: _site(key, node) for key, node in top.named("sites").items()}
+    policies = {"default": Policy("default")} | {key: _policy(key, node) for key, node in top.named("policies", least=0).items()}
+    stations = {key: _station(key, node) for key, node in top.named("stations", least=0).items()}
+    devices = [_device(node, sites, policies, stations) for node in top.several("devices")]
+    factors = [_factor(node) for node in top.several("emission_factors", least=0)]
+    top.close()
+    _unique(top, "devices", "id", [one.device_id for one in devices])
+    _unique(top, "devices", "meter", [one.meter for one in devices])
+    _unique(top, "emission_factors", "grid zone and year", [(one.grid_zone, one.year) for one in factors])
+    return SitesConfig(str(file), folder, tuple(sites.values()), tuple(devices), tuple(stations.values()), tuple(factors))
+
+
+# -- sections of the file ---------------------------------------------------------------------------
+
+
+def _site(key: str, node: _Node) -> Site:
+    site = Site(
+        key=key,
+        name=node.text("name"),
+        latitude=node.number("latitude", -90, 90),
+        longitude=node.number("longitude", -180, 180),
+        altitude_m=node.number("altitude_m", -450, 9_000),
+        timezone=node.zone("timezone").key,
+        country=node.text("country", pattern=r"[A-Z]{2}", called="two capital letters (ISO 3166-1)"),
+        grid_zone=node.text("grid_zone", pattern=r"[!-~]{1,16}", called="1 to 16 ASCII characters"),
+        provenance=_provenance(node),
+    )
+    node.close()
+    return site
+
+
+def _provenance(node: _Node) -> Provenance:
+    return Provenance(Basis(node.choice("basis", [basis.value for basis in Basis])), node.text("source"))
+
+
+def _policy(key: str, node: _Node) -> Policy:
+    policy = Policy(key, _thresholds(node.section("validation"), ValidationPolicy), _thresholds(node.section("corroboration"), CorroborationPolicy))
+    node.close()
+    return policy
+
+
+def _thresholds(node: _Node, kind: type[T]) -> T:
+    """Thresholds that differ from the defaults; each must be of its default's type."""
+    defaults, given = kind(), {}
+    for one in fields(kind):  # type: ignore[arg-type]
+        default = getattr(defaults, one.name)
+        if isinstance(default, bool):
+            given[one.name] = node.flag(one.name, default)
+        elif isinstance(default, int):
+            given[one.name] = node.whole(one.name, default=default)
+        elif isinstance(default, float):
+            given[one.name] = node.number(one.name, default=default)
+        else:
+            given[one.name] = node.band(one.name, default)
+    node.close()
+    return kind(**given)
+
+
+def _station(key: str, node: _Node) -> StationConfig:
+    source = _source(node.section("file"))
+    names = [channel.name for channel in source.channels]
+    station = StationConfig(
+        name=key,
+        title=node.text("title"),
+        kind=node.choice("kind", ["measured", "modelled"]),
+        value=node.choice("value", ["mean", "instant"]),
+        operator=node.text("operator"),
+        source=source,
+        provenance=_provenance(node),
+        ghi=node.choice("ghi", names),
+        temp_air=node.choice("temp_air", names, default=None),
+    )
+    node.close()
+    return station
+
+
+def _device(node: _Node, sites: dict[str, Site], policies: dict[str, Policy], stations: dict[str, StationConfig]) -> DeviceConfig:
+    capacity, meter, file = node.section("capacity"), node.section("meter"), node.section("file")
+    source_provenance = _provenance(file)
+    device = DeviceConfig(
+        device_id=node.whole("id", least=1, most=2**64 - 1),
+        name=node.text("name"),
+        site=sites[node.choice("site", list(sites))],
+        kind=DeviceKind[node.choice("kind", [kind.name.lower() for kind in DeviceKind]).upper()],
+        visibility=Visibility[node.choice("visibility", [one.name.lower() for one in Visibility]).upper()],
+        fuel_code=node.text("fuel_code", pattern=r"F\d{8}", called="an EECS energy source code such as F01040100"),
+        technology_code=node.text("technology_code", pattern=r"T\d{6}", called="an EECS technology code such as T010100"),
+        capacity_w=capacity.whole("watts", least=1, most=2**56 - 1),
+        capacity_provenance=_provenance(capacity),
+        granularity_seconds=node.whole("granularity_seconds", least=SLOT_SECONDS, most=DAY_SECONDS),
+        meter=meter.text("identity"),
+        meter_provenance=_provenance(meter),
+        active_from=node.moment("active_from"),
+        source=_source(file),
+        source_provenance=source_provenance,
+        stations=tuple(node.texts("stations")),
+        policy=policies[node.choice("policy", list(policies), default="default")],
+        orientation=_optional(node, "orientation", _orientation),
+        performance=_optional(node, "performance", _performance),
+    )
+    if DAY_SECONDS % device.granularity_seconds or device.granularity_seconds % SLOT_SECONDS:
+        raise node.fault("granularity_seconds", f"a multiple of {SLOT_SECONDS} that divides {DAY_SECONDS}")
+    if device.active_from % device.granularity_seconds:
+        raise node.fault("active_from", f"on the device's grid of {device.granularity_seconds} s")
+    if len(device.source.channels) != 1 or not device.source.channels[0].quantity.is_exact:
+        raise file.fault("channels", "exactly one channel of power or energy")
+    for name in device.stations:
+        if name not in stations:
+            raise node.fault("stations", "names out of: " + ", ".join(stations))
+    for section in (capacity, meter, node):
+        section.close()
+    return device
+
+
+def _orientation(node: _Node) -> Orientation:
+    return Orientation(node.number("tilt_deg", 0, 90), node.number("azimuth_deg", 0, 360), _provenance(node))
+
+
+def _performance(node: _Node) -> Performance:
+    return Performance(node.number("ratio", 0.05, 2), node.whole("history_days"), _provenance(node))
+
+
+def _optional(node: _Node, key: str, build: Callable[[_Node], T]) -> T | None:
+    if not node.has(key):
+        return None
+    section = node.section(key)
+    built = build(section)
+    section.close()
+    return built
+
+
+def _source(node: _Node) -> SourceConfig:
+    source = SourceConfig(
+        format=node.choice("format", list(FORMATS)),
+        files=tuple(node.texts("names", least=1)),
+        channels=tuple(_channel(key, channel) for key, channel in node.named("channels").items()),
+        stamp_column=node.text("stamp_column", empty=True),
+        interval_seconds=node.whole("interval_seconds", least=1, most=DAY_SECONDS),
+        stamped=node.choice("stamped", ["start", "end"]),
+        stamp_format=node.text("stamp_format", default="iso"),
+        utc_offset_seconds=node.offset("utc_offset"),
+        timezone=node.zone("timezone") if node.has("timezone") else None,
+        stamp_offset_seconds=node.whole("stamp_offset_seconds", default=0, least=-DAY_SECONDS),
+        stamp_tolerance_seconds=node.whole("stamp_tolerance_seconds", default=0),
+        delimiter=node.text("delimiter", default=","),
+        decimal_mark=node.choice("decimal_mark", [".", ","], default="."),
+        encoding=node.text("encoding", default="utf-8-sig"),
+        skip_lines=node.whole("skip_lines", default=0),
+        note=node.text("note", default="", empty=True),
+    )
+    if source.timezone is not None and source.utc_offset_seconds is not None:
+        raise node.fault("timezone", "left out where utc_offset is given")
+    if SLOT_SECONDS % source.interval_seconds and source.interval_seconds % SLOT_SECONDS or DAY_SECONDS % source.interval_seconds:
+        raise node.fault("interval_seconds", f"a divisor or a multiple of {SLOT_SECONDS} that divides {DAY_SECONDS}")
+    if 2 * source.stamp_tolerance_seconds >= source.interval_seconds:
+        raise node.fault("stamp_tolerance_seconds", "less than half an interval")
+    if len(source.delimiter) != 1 or source.delimiter == source.decimal_mark:
+        raise node.fault("delimiter", "one character other than the decimal mark")
+    node.close()
+    return source
+
+
+def _channel(key: str, node: _Node) -> Channel:
+    channel = Channel(
+        name=key,
+        column=node.text("column", empty=True),
+        quantity=Quantity(node.choice("quantity", [quantity.value for quantity in Quantity])),
+        unit=node.text("unit"),
+        required=node.flag("required", True),
+    )
+    node.close()
+    return channel
+
+
+def _factor(node: _Node) -> EmissionFactorConfig:
+    factor = EmissionFactorConfig(
+        grid_zone=node.text("grid_zone", pattern=r"[!-~]{1,16}", called="1 to 16 ASCII characters"),
+        year=node.whole("year", least=1970, most=9999),
+        grams_per_mwh=node.whole("grams_per_mwh", least=1, most=10**7),
+        source=node.text("source"),
+        illustrative=node.flag("illustrative"),
+    )
+    node.close()
+    return factor
+
+
+def _found(many: tuple[T, ...], wanted: Callable[[T], bool], otherwise: str) -> T:
+    for one in many:
+        if wanted(one):
+            return one
+    raise ConfigError(otherwise)
+
+
+def _unique(top: _Node, key: str, what: str, values: list[Any]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ConfigError(f"{top.file}: {key}: {what} {value!r} stands more than once")
+
+
+class _Node:
+    """A mapping of the file, read key by key; what is left over at the end was misspelt."""
+
+    def __init__(self, file: str, path: str, value: Any):
+        self.file, self._path = file, path
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{file}: {path or 'the file'} must be a mapping of names to values")
+        self._left = dict(value)
+
+    def _called(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def fault(self, key: str, expected: str) -> ConfigError:
+        return ConfigError(f"{self.file}: {self._called(key)} must be {expected}")
+
+    def has(self, key: str) -> bool:
+        return self._left.get(key) is not None
+
+    def _take(self, key: str, default: Any = None) -> Any:
+        value = self._left.pop(key, None)
+        return default if value is None else value
+
+    def text(self, key: str, *, default: str | None = None, empty: bool = False, pattern: str | None = None, called: str = "a text") -> str:
+        value = self._take(key, default)
+        if not isinstance(value, str) or not (empty or value) or pattern and not re.fullmatch(pattern, value):
+            raise self.fault(key, called)
+        return value
+
+    def texts(self, key: str, *, least: int = 0) -> list[str]:
+        value = self._take(key, [])
+        if not isinstance(value, list) or len(value) < least or not all(isinstance(one, str) and one for one in value):
+            raise self.fault(key, "a list of texts" + (" with at least one" if least else ""))
+        return value
+
+    def choice(self, key: str, choices: list[str], default: str | None = "") -> Any:
+        value = self._take(key, default)
+        if value is None:
+            return None
+        if value not in choices:
+            raise self.fault(key, "one of " + ", ".join(choices))
+        return value
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise self.fault(key, "true or false")
+        return value
+
+    def whole(self, key: str, *, default: int | None = None, least: int = 0, most: int = 2**63 - 1) -> int:
+        value = self._take(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self.fault(key, f"a whole number from {least} to {most}")
+        return value
+
+    def number(self, key: str, least: float = -1e9, most: float = 1e9, *, default: float | None = None) -> float:
+        value = self._take(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+            raise self.fault(key, f"a number from {least:g} to {most:g}")
+        return float(value)
+
+    def band(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
+        value = self._take(key, list(default))
+        sound = isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        if not sound or not 0 <= value[0] < value[1]:
+            raise self.fault(key, "two rising numbers, such as [0.7, 1.2]")
+        return float(value[0]), float(value[1])
+
+    def zone(self, key: str) -> ZoneInfo:
+        name = self.text(key, called="an IANA time zone such as America/Denver")
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise self.fault(key, "an IANA time zone such as America/Denver") from None
+
+    def offset(self, key: str) -> int | None:
+        if not self.has(key):
+            return None
+        match = re.fullmatch(r"([+-])(\d\d):(\d\d)", self.text(key, called='an offset such as "-07:00", in quotes'))
+        if not match or int(match[2]) > 14 or int(match[3]) > 59:
+            raise self.fault(key, 'an offset such as "-07:00", in quotes')
+        return (-1 if match[1] == "-" else 1) * (int(match[2]) * 3600 + int(match[3]) * 60)
+
+    def moment(self, key: str) -> int:
+        text = self.text(key, called='a UTC time such as "2016-07-01T00:00:00Z", in quotes')
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            moment = datetime.min
+        if moment.tzinfo is None:
+            raise self.fault(key, 'a UTC time such as "2016-07-01T00:00:00Z", in quotes')
+        return int(moment.astimezone(UTC).timestamp())
+
+    def section(self, key: str) -> _Node:
+        return _Node(self.file, self._called(key), self._take(key, {}))
+
+    def named(self, key: str, *, least: int = 1) -> dict[str, _Node]:
+        value = self._take(key, {})
+        if not isinstance(value, dict) or len(value) < least:
+            raise self.fault(key, "a mapping of names to sections")
+        return {str(name): _Node(self.file, f"{self._called(key)}.{name}", one) for name, one in value.items()}
+
+    def several(self, key: str, *, least: int = 1) -> list[_Node]:
+        value = self._take(key, [])
+        if not isinstance(value, list) or len(value) < least:
+            raise self.fault(key, "a list of sections")
+        return [_Node(self.file, f"{self._called(key)}[{index}]", one) for index, one in enumerate(value)]
+
+    def close(self) -> None:
+        if self._left:
+            raise ConfigError(f"{self.file}: unknown key {', '.join(self._called(key) for key in self._left)}")

@@ -1,0 +1,134 @@
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from oracle.domain import DayState
+from oracle.errors import StoreError
+from oracle.store import Base, DeviceDay, RawFile, RefusedRow, Store
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/state/oracle.db"
+
+
+def device_day(**changes):
+    fields = {"device_id": 1, "start": 86_400, "state": DayState.HELD, "profile": b"\x01", "energy_wh": 1, "evidence": [], "assessment": {}}
+    return DeviceDay(**{**fields, **changes})
+
+
+def test_open_new_database_has_the_schema_of_the_models(url):
+    store = Store.open(url)
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_open_schema_lacking_a_column_is_told_apart_by_the_comparison(url):
+    """The comparison above can fail: it sees a dropped column and a dropped index."""
+    store = Store.open(url)
+    with store.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE device_day DROP COLUMN pending"))
+        connection.execute(text("DROP INDEX ix_device_day_root"))
+        found = str(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+    assert "add_column" in found and "pending" in found and "ix_device_day_root" in found
+
+
+def test_open_again_keeps_what_is_there(url):
+    with Store.open(url).session() as session:
+        session.add(device_day())
+    with Store.open(url).session() as session:
+        assert session.get(DeviceDay, (1, 86_400)).state is DayState.HELD
+
+
+def test_open_by_many_at_once_makes_one_schema(url):
+    faults = []
+
+    def open_it():
+        try:
+            Store.open(url)
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_open_database_of_a_newer_program_refuses(url):
+    store = Store.open(url)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="9999"):
+        Store.open(url)
+
+
+def test_open_file_that_is_no_database_refuses(tmp_path):
+    file = tmp_path / "oracle.db"
+    file.write_text("time;watt\n" * 1_000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(f"sqlite:///{file}")
+    assert file.read_text() == "time;watt\n" * 1_000
+
+
+def test_open_sqlite_is_durable_and_checks_foreign_keys(url):
+    store = Store.open(url)
+    with store.engine.connect() as connection:
+        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with pytest.raises(IntegrityError), store.session() as session:
+        session.add(RefusedRow(sha256="00" * 32, line=1, text="", reason=""))
+
+
+def test_session_exception_rolls_everything_back(url):
+    store = Store.open(url)
+    with pytest.raises(RuntimeError), store.session() as session:
+        session.add(device_day())
+        session.flush()
+        raise RuntimeError
+    with store.session() as session:
+        assert session.get(DeviceDay, (1, 86_400)) is None
+
+
+def test_session_datetime_of_any_zone_comes_back_as_utc(url):
+    store = Store.open(url)
+    local = datetime(2016, 7, 1, 5, tzinfo=timezone(timedelta(hours=-7)))
+    fields = {"name": "x", "source": "s", "format": "f", "size_bytes": 1, "rows_used": 0, "rows_refused": 0}
+    with store.session() as session:
+        session.add(RawFile(sha256="ab", received_at=local, **fields))
+    with store.session() as session:
+        received = session.get(RawFile, "ab").received_at
+    assert (received, received.tzinfo) == (datetime(2016, 7, 1, 12, tzinfo=UTC), UTC)
+    with pytest.raises(StatementError, match="time zone"), store.session() as session:
+        session.add(RawFile(sha256="cd", received_at=datetime(2016, 7, 1), **fields))
+
+
+def test_session_second_writer_waits_for_the_first(url, tmp_path):
+    store = Store.open(url)
+    holder = sqlite3.connect(tmp_path / "state" / "oracle.db", check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    waiting = threading.Event()
+
+    def write():
+        with store.session() as session:
+            session.add(device_day())
+
+    event.listen(store.engine, "before_cursor_execute", lambda *_: waiting.set())
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert waiting.wait(10)
+    holder.commit()
+    thread.join(30)
+    with store.session() as session:
+        assert session.get(DeviceDay, (1, 86_400)) is not None
+
+

@@ -1,0 +1,539 @@
+"""The house rules, each by a checker that takes a tree, and each checker shown to look on a planted breach."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = bool(os.environ.get("CI"))
+
+LAYERS = (
+    {"domain", "errors", "units", "protocol"},
+    {"formats", "vee", "corroboration", "merkle"},
+    {"archive", "store", "chain", "config", "keys", "migrations"},
+    {"checks", "pipeline", "review", "witness"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+LAYER = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
+WEBAPP_MAY_IMPORT = {"domain", "errors", "units", "protocol", "merkle", "archive", "store", "chain", "checks"}
+
+
+def load(name: str, path: Path):
+    """A module from a file that is not importable by name."""
+    loader = SourceFileLoader(name, str(path))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def entry():
+    return load("wattmark_run", ROOT / "run")
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    return load("wattmark_compile", ROOT / "scripts" / "compile.py")
+
+
+def write(tree: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text, encoding="utf-8")
+    return tree
+
+
+# ---- arrows --------------------------------------------------------------------------------------
+
+
+def imports(path: Path, package: str) -> set[str]:
+    """Dotted names that a file imports, relative ones resolved; `from a import b` gives a and a.b."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parent = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parent, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def files_of(tree: Path, package: str):
+    """(file, dotted package it lies in, its module noun directly below `package`)."""
+    for path in sorted((tree / package).glob("**/*.py")):
+        parts = path.relative_to(tree / package).with_suffix("").parts
+        yield path, ".".join([package, *parts[:-1]]), parts[0]
+
+
+def upward_imports(tree: Path) -> list[str]:
+    """Imports in oracle/ that point up the layers, modules without a layer, and cycles between modules."""
+    nouns = {noun for _, _, noun in files_of(tree, "oracle")}
+    found, arrows = [], {}
+    for path, package, noun in files_of(tree, "oracle"):
+        if noun not in LAYER:
+            found.append(f"oracle.{noun} has no layer")
+            continue
+        for name in imports(path, package):
+            parts = name.split(".")
+            if parts[0] != "oracle" or len(parts) < 2 or parts[1] not in nouns or parts[1] == noun:
+                continue
+            if parts[1] not in LAYER or LAYER[parts[1]] > LAYER[noun]:
+                found.append(f"{path.relative_to(tree).as_posix()} imports oracle.{parts[1]}, which is above it")
+            arrows.setdefault(noun, set()).add(parts[1])
+
+    def reaches(start: str, goal: str, seen: frozenset = frozenset()) -> bool:
+        steps = arrows.get(start, set()) - seen
+        return goal in steps or any(reaches(step, goal, seen | steps) for step in steps)
+
+    found += [f"oracle.{noun} imports itself in a circle" for noun in sorted(arrows) if reaches(noun, noun)]
+    return sorted(set(found))
+
+
+def webapp_breaches(tree: Path) -> list[str]:
+    """Imports in webapp/ of parts of the oracle that it may not know."""
+    found = []
+    for path, package, _ in files_of(tree, "webapp"):
+        for name in imports(path, package):
+            parts = name.split(".")
+            module = (tree / "oracle" / parts[1] if len(parts) > 1 else tree).with_suffix(".py")
+            known = module.exists() or (len(parts) > 1 and (tree / "oracle" / parts[1]).is_dir())
+            if parts[0] == "oracle" and known and len(parts) > 1 and parts[1] not in WEBAPP_MAY_IMPORT:
+                found.append(f"{path.relative_to(tree).as_posix()} imports oracle.{parts[1]}")
+    return sorted(set(found))
+
+
+def test_oracle_imports_point_down():
+    assert upward_imports(ROOT) == []
+
+
+def test_webapp_imports_only_its_part_of_the_oracle():
+    assert webapp_breaches(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"oracle/merkle.py": "from .store import x", "oracle/store.py": ""},
+            "oracle/merkle.py imports oracle.store, which is above it",
+        ),
+        (
+            {"oracle/formats/csv.py": "def f():\n    from oracle import cli", "oracle/cli.py": ""},
+            "oracle/formats/csv.py imports oracle.cli, which is above it",
+        ),
+        (
+            {"oracle/store.py": "import oracle.chain", "oracle/chain.py": "from oracle.store import y"},
+            "oracle.chain imports itself in a circle",
+        ),
+        ({"oracle/gadget.py": ""}, "oracle.gadget has no layer"),
+    ],
+)
+def test_upward_imports_planted_breach_found(tmp_path, files, expected):
+    assert expected in upward_imports(write(tmp_path, files))
+
+
+def test_upward_imports_downward_tree_nothing_found(tmp_path):
+    files = {"oracle/cli.py": "from . import store", "oracle/store.py": "from .domain import x", "oracle/domain.py": ""}
+    assert upward_imports(write(tmp_path, files)) == []
+
+
+def test_webapp_breaches_planted_breach_found(tmp_path):
+    files = {
+        "webapp/pages/home.py": "from oracle import chain, pipeline",
+        "oracle/pipeline.py": "",
+        "oracle/chain.py": "",
+    }
+    assert webapp_breaches(write(tmp_path, files)) == ["webapp/pages/home.py imports oracle.pipeline"]
+
+
+# ---- what an import pulls in ---------------------------------------------------------------------
+
+
+def loaded_by(tree: Path, package: str) -> set[str]:
+    """Top-level modules in memory after importing every module of `package` in a fresh interpreter."""
+    program = f"""
+import importlib, pkgutil, sys
+sys.path.insert(0, {str(tree)!r})
+package = importlib.import_module({package!r})
+for module in pkgutil.walk_packages(package.__path__, {package + "."!r}):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(*{{name.split(".")[0] for name in sys.modules}})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=tree)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("package", "foreign"), [("oracle", {"brownie", "flask", "webapp"}), ("webapp", {"brownie"})])
+def test_import_every_module_pulls_in_nothing_foreign(package, foreign):
+    if not (ROOT / package / "__init__.py").exists():
+        pytest.skip(f"{package}/ has no modules yet")
+    assert not loaded_by(ROOT, package) & foreign
+
+
+def test_loaded_by_planted_import_found(tmp_path):
+    write(tmp_path, {"oracle/__init__.py": "", "oracle/domain.py": "import flask"})
+    assert "flask" in loaded_by(tmp_path, "oracle")
+
+
+# ---- the entry -----------------------------------------------------------------------------------
+
+COMMANDS = ("demo", "test", "bench", "oracle", "web", "compile", "deploy", "doctor", "setup")
+
+
+def run_entry(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run"), *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+
+
+def test_help_names_every_command_with_an_example():
+    done = run_entry("--help")
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert re.search(rf"^  {command} .*\n +example: .*\./run {command}", done.stdout, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_ends_well(command):
+    done = run_entry(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
+
+
+def test_unknown_command_is_refused_by_name():
+    done = run_entry("conjure")
+    assert done.returncode == 2
+    assert "no command called conjure" in done.stderr
+
+
+def test_doctor_json_names_state_and_mend_of_each_check():
+    done = run_entry("doctor", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == (0 if report["ok"] else 1)
+    assert {"python", "node", "environment run"} <= {check["name"] for check in report["checks"]}
+    assert all(check["mend"] for check in report["checks"] if check["state"] != "ok")
+
+
+def test_doctor_without_node_says_missing_and_fails(tmp_path):
+    (tmp_path / "python3.11").symlink_to(sys.executable)
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run"), "doctor", "--json"], capture_output=True, text=True, env=environment
+    )
+    node = next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "node")
+    assert (done.returncode, node["state"]) == (1, "missing")
+    assert "Node.js 20" in node["mend"]
+
+
+@pytest.fixture
+def own_state(entry, tmp_path, monkeypatch):
+    monkeypatch.setattr(entry, "STATE", tmp_path)
+    return tmp_path
+
+
+def test_condition_follows_the_life_of_a_set_up(entry, own_state):
+    folder = own_state / "node"
+    assert entry.condition("node") == "absent"
+    folder.mkdir()
+    assert entry.condition("node") == "half-made"
+    (folder / ".complete").write_text(entry.stamp_of("node"))
+    assert entry.condition("node") == "ready"
+    (folder / ".complete").write_text("the hash of another lock file")
+    assert entry.condition("node") == "stale"
+
+
+def test_condition_environment_without_interpreter_is_half_made(entry, own_state):
+    folder = own_state / "env" / "run"
+    folder.mkdir(parents=True)
+    (folder / ".complete").write_text(entry.stamp_of("run"))
+    assert entry.condition("run") == "half-made"
+
+
+def test_set_up_interrupted_is_made_again_from_nothing(entry, own_state, monkeypatch):
+    def make(progress):
+        folder = own_state / "node"
+        assert not folder.exists()
+        folder.mkdir()
+        (folder / "made").touch()
+
+    monkeypatch.setattr(entry, "make_node", make)
+    write(own_state, {"node/left-over": ""})
+    entry.set_up("node")
+    assert entry.condition("node") == "ready"
+    assert sorted(path.name for path in (own_state / "node").iterdir()) == [".complete", "made"]
+
+
+def test_set_up_failing_step_names_log_and_mend(entry, own_state):
+    with pytest.raises(entry.Failure, match="the disk is on fire") as caught:
+        entry.logged("node", ["sh", "-c", "echo the disk is on fire; exit 3"], "./run setup node")
+    assert caught.value.mend == "./run setup node"
+
+
+def test_install_solc_keeps_a_native_compiler(entry, own_state):
+    entry.install_solc()
+    target = own_state / "solc" / entry.SOLC
+    assert target.read_bytes() == (ROOT / "tools" / "solc").read_bytes()
+    target.write_bytes(b"\x7fELF native")
+    entry.install_solc()
+    assert target.read_bytes() == b"\x7fELF native"
+
+
+def test_wait_ends_what_a_child_left_running(entry):
+    child = entry.start(["sh", "-c", "sleep 300 & echo $!"], stdout=subprocess.PIPE)
+    assert entry.wait(child) == 0
+    orphan = int(child.stdout.read())
+    child.stdout.close()
+    assert gone(orphan)
+
+
+def gone(process: int, seconds: float = 10) -> bool:
+    """Whether a process has ended; a dead one that nobody has collected counts."""
+    deadline = os.times().elapsed + seconds
+    while os.times().elapsed < deadline:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_interrupt_ends_children_and_their_children():
+    program = f"""
+from importlib.machinery import SourceFileLoader
+import signal
+entry = SourceFileLoader("entry", {str(ROOT / "run")!r}).load_module()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, entry.on_signal)
+entry.wait(entry.start(["sh", "-c", "trap '' INT; sleep 300 & echo $!; wait; sleep 300"]))
+"""
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, text=True)
+    grandchild = int(parent.stdout.readline())
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(timeout=30) == 128 + signal.SIGTERM
+    parent.stdout.close()
+    assert gone(grandchild)
+
+
+def test_plan_paths_go_to_their_suite(entry):
+    contracts = next((ROOT / "tests/contracts").glob("**/test_*.py"), None)
+    if contracts is None:
+        pytest.skip("tests/contracts holds no test yet")
+    path = contracts.relative_to(ROOT).as_posix()
+    assert entry.plan([f"{path}::test_x", "-q"]) == {"contracts": [f"{path}::test_x", "-q"]}
+    assert list(entry.plan(["tests/test_house.py"])) == ["python"]
+    assert list(entry.plan(["-k", "merkle"])) == ["python", "contracts"]
+
+
+def test_count_adds_errors_to_failures(entry, tmp_path):
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuites><testsuite tests="9" failures="2" errors="1" skipped="3"/></testsuites>')
+    assert entry.count(report) == {"passed": 3, "failed": 3, "skipped": 3}
+    assert not any(entry.count(tmp_path / "absent.xml").values())
+
+
+# ---- artifacts -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def documents(compiler):
+    if not (ROOT / ".wattmark/node/.complete").exists() and not CI:
+        pytest.skip("npm packages are not installed: ./run setup node")
+    output = compiler.compile_contracts()
+    found = {name: compiler.artifact(output, name) for name in compiler.DEPLOYABLE}
+    assert [name for name, document in found.items() if document is None] == []
+    return found
+
+
+def test_artifacts_are_what_contracts_compile_to(compiler, documents):
+    assert compiler.drift(documents, compiler.ARTIFACTS) == []
+
+
+def test_artifacts_are_what_brownie_compiles(documents, entry):
+    if entry.condition("build") != "ready":
+        assert not CI, "brownie's build is not up to date: ./run setup build"
+        pytest.skip("brownie's build is not up to date: ./run setup build")
+    for name, document in documents.items():
+        build = json.loads((ROOT / ".wattmark/build/contracts" / f"{name}.json").read_text())
+        assert "0x" + build["bytecode"] == document["bytecode"], name
+        assert "0x" + build["deployedBytecode"] == document["deployedBytecode"], name
+
+
+def test_drift_planted_differences_found(compiler, tmp_path):
+    document = {"contractName": "Seal", "abi": [], "bytecode": "0x6001"}
+    assert compiler.drift({"Seal": document}, tmp_path) == ["Seal.json: missing"]
+    write(tmp_path, {"Seal.json": compiler.render({**document, "bytecode": "0x6002"}), "Ghost.json": "{}"})
+    assert compiler.drift({"Seal": document}, tmp_path) == [
+        "Seal.json: differs in bytecode",
+        "Ghost.json: no contract in contracts/ makes it",
+    ]
+    write(tmp_path, {"Seal.json": json.dumps(document)})
+    (tmp_path / "Ghost.json").unlink()
+    assert compiler.drift({"Seal": document}, tmp_path) == ["Seal.json: differs in its formatting"]
+
+
+def test_compile_broken_contract_names_file_and_line(compiler, tmp_path):
+    if not (ROOT / ".wattmark/node/.complete").exists() and not CI:
+        pytest.skip("npm packages are not installed: ./run setup node")
+    shutil.copy(ROOT / "package-lock.json", tmp_path)
+    write(tmp_path, {"contracts/Bad.sol": "pragma solidity 0.8.37;\ncontract Bad { uint256 x = y; }\n"})
+    with pytest.raises(compiler.CompileError, match=r"(?s)Undeclared identifier.*contracts/Bad\.sol:2:"):
+        compiler.compile_contracts(tmp_path, ROOT / ".wattmark")
+
+
+def test_compile_and_brownie_share_their_settings(compiler):
+    import yaml
+
+    config = yaml.safe_load((ROOT / "brownie-config.yaml").read_text())["compiler"]
+    assert config["solc"]["version"] == compiler.SOLC_VERSION
+    assert config["evm_version"] == compiler.SETTINGS["evmVersion"]
+    assert config["solc"]["optimizer"] == compiler.SETTINGS["optimizer"]
+    assert config["solc"]["remappings"] == compiler.SETTINGS["remappings"]
+    assert json.loads((ROOT / "package.json").read_text())["dependencies"]["solc"] == compiler.SOLC_VERSION
+
+
+# ---- dependencies --------------------------------------------------------------------------------
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def named(path: Path) -> set[str]:
+    """Canonical names of the packages that a requirements file asks for itself."""
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return {canonical(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in lines if line and not line.startswith("-")}
+
+
+def unhashed_pins(text: str) -> list[str]:
+    """Lines of a lock file that ask for a package without an exact version and a hash."""
+    joined = text.replace("\\\n", " ")
+    entries = [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return [line.split()[0] for line in entries if not re.match(r"[\w.-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
+
+
+def undocumented(tree: Path) -> list[str]:
+    """Direct dependencies without a row of their own in docs/dependencies.md."""
+    asked = set()
+    for name in ("run", "contracts", "dev"):
+        asked |= named(tree / "requirements" / f"{name}.txt")
+    package = json.loads((tree / "package.json").read_text(encoding="utf-8"))
+    asked |= {*package["dependencies"], *package["optionalDependencies"]}
+    table = (tree / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = {cell if "/" in cell else canonical(cell) for cell in re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)}
+    return sorted(asked ^ rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lock"), [("run", "run"), ("dev", "dev"), ("run", "dev"), ("contracts", "contracts")]
+)
+def test_lock_pins_what_is_asked_for_with_hashes(asked, lock):
+    text = (ROOT / "requirements" / f"{lock}.lock").read_text(encoding="utf-8")
+    assert unhashed_pins(text) == []
+    pinned = {canonical(name) for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
+    assert named(ROOT / "requirements" / f"{asked}.txt") <= pinned
+
+
+def test_dev_lock_holds_exactly_what_runs_in_production():
+    run, dev = (
+        set(re.findall(r"^\S+==\S+", (ROOT / f"requirements/{name}.lock").read_text(), re.MULTILINE))
+        for name in ("run", "dev")
+    )
+    assert run <= dev
+
+
+def test_unhashed_pins_planted_lines_found():
+    pinned = "good==1.0 \\\n    --hash=sha256:" + "a" * 64 + "\n"
+    assert unhashed_pins("# made by a tool\n" + pinned + "loose>=2\nbare==3\n") == ["loose>=2", "bare==3"]
+
+
+def test_requirements_names_the_six_packages():
+    text = (ROOT / "requirements.txt").read_text()
+    for package in ("web3", "eth-brownie", "py-solc-x", "eth-account", "flask", "pandas"):
+        assert re.search(rf"\b{package}\b", text), package
+
+
+def test_dependencies_are_documented():
+    assert undocumented(ROOT) == []
+
+
+def test_undocumented_planted_package_found(tmp_path):
+    files = {f"requirements/{name}.txt": "" for name in ("contracts", "dev")}
+    files["requirements/run.txt"] = "Flask>=3\nleftpad==1  # why\n"
+    files["package.json"] = '{"dependencies": {"@a/b": "1"}, "optionalDependencies": {}}'
+    files["docs/dependencies.md"] = "| `flask` | web |\n| `@a/b` | x |\n| `gone` | no longer asked for |\n"
+    assert undocumented(write(tmp_path, files)) == ["gone", "leftpad"]
+
+
+# ---- what no file may hold -----------------------------------------------------------------------
+
+FOREIGN = re.compile(
+    r"(?<![\w.:/-])/(?:root|work|farm|Users|home/\w+)/"
+    r"|registry[.]npmjs|registry[.]yarnpkg|pypi[.]org|pythonhosted[.]org|deb[.]debian[.]org"
+)
+
+
+def foreign_places(tree: Path, files: list[str]) -> list[str]:
+    """Lines with a path of one machine or the host of a package registry, as file:line: text."""
+    found = []
+    for name in files:
+        data = (tree / name).read_bytes()
+        if b"\0" in data:
+            continue
+        for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+            if hit := FOREIGN.search(line):
+                found.append(f"{name}:{number}: {hit[0]}")
+    return found
+
+
+def test_files_hold_no_machine_path_or_registry_host():
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        assert not CI, listed.stderr
+        pytest.skip("not a git checkout")
+    files = [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+    assert "run" in files
+    assert foreign_places(ROOT, files) == []
+
+
+def test_foreign_places_planted_lines_found(tmp_path):
+    home = "/".join(["", "home", "ann", "data"])
+    host = ".".join(["registry", "npmjs", "org"])
+    write(tmp_path, {"a.md": f"fine\nsee {home}\n", "b.json": f'"https://{host}/x"', "c.md": "a /workshop/ and work/x"})
+    found = foreign_places(tmp_path, ["a.md", "b.json", "c.md"])
+    assert [place.rsplit(":", 1)[0] for place in found] == ["a.md:2", "b.json:1"]
+
+
+# ---- the tests themselves ------------------------------------------------------------------------
+
+
+def test_network_outside_loopback_is_refused():
+    with pytest.raises(OSError, match="only loopback"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(OSError, match="only loopback"):
+        socket.getaddrinfo("example.org", 443)
+
+
+def test_network_loopback_is_open():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        socket.create_connection(server.getsockname(), timeout=5).close()
