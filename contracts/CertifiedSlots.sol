@@ -27,16 +27,23 @@ library CertifiedSlots {
         return true;
     }
 
-    /// @notice Certifies slots that are free, as one certificate.
-    function certify(mapping(uint256 word => uint256) storage words, uint256 first, uint256 count) internal {
+    /// @notice Certifies slots as one certificate. False, with the work half done, if one of them is certified already:
+    /// then the caller must revert.
+    function certify(mapping(uint256 word => uint256) storage words, uint256 first, uint256 count)
+        internal
+        returns (bool)
+    {
         uint256 end = first + count;
         uint256 begins = BEGINS << _shiftOf(first);
         while (first < end) {
             (uint256 mask, uint256 next) = _maskOf(first, end);
-            words[first / SLOTS_PER_WORD] |= (mask & CERTIFIED_BITS) | begins;
+            uint256 word = words[first / SLOTS_PER_WORD];
+            if (word & mask != 0) return false;
+            words[first / SLOTS_PER_WORD] = word | (mask & CERTIFIED_BITS) | begins;
             begins = 0;
             first = next;
         }
+        return true;
     }
 
     /// @notice Whether one certificate covers these slots, all of them and no other.

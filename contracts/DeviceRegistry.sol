@@ -168,8 +168,9 @@ contract DeviceRegistry is IDeviceRegistry, AccessManaged {
             uint40 activeUntil
         )
     {
-        Record storage record = _known(deviceId);
+        Record storage record = _records[deviceId];
         Fixed memory fixed_ = record.fixed_;
+        if (fixed_.kind == DeviceKind.NONE) revert DeviceUnknown(deviceId);
         return (
             _termsAt(record, start),
             fixed_.kind,

@@ -132,9 +132,10 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         RetirementDetails calldata details
     ) external returns (uint256 number) {
         uint256 id = _idOf(statement);
-        if (_isIssued(statement)) {
-            return _retire(msg.sender, id, Math.min(balanceOf(msg.sender, id), statement.energyWh), details);
-        }
+        uint256 balance = balanceOf(msg.sender, id);
+        // Somebody else may have issued it a moment before: then the caller has it.
+        if (balance != 0) return _retire(msg.sender, id, Math.min(balance, statement.energyWh), details);
+
         Notarization memory batch = _issuable(root);
         _checkProof(root, statement, proof);
         Admitted memory admitted = _admitFirst(root, batch, statement);
@@ -198,7 +199,10 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     /// @inheritdoc IEnergyCertificate
     function bindConverter(address converter_) external restricted {
         if (_converter != address(0)) revert ConverterAlreadyBound(_converter);
-        if (IMitigationOutcome(converter_).certificate() != address(this)) revert ConverterInvalid(converter_);
+        IMitigationOutcome outcome = IMitigationOutcome(converter_);
+        if (outcome.certificate() != address(this) || outcome.registry() != address(_registry)) {
+            revert ConverterInvalid(converter_);
+        }
         _converter = converter_;
         emit ConverterBound(converter_);
     }
@@ -377,11 +381,9 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     function _takeSlots(Statement calldata statement, Admitted memory admitted) private {
-        mapping(uint256 word => uint256) storage words = _certified[statement.deviceId];
-        if (!words.areFree(admitted.firstSlot, admitted.slots)) {
+        if (!_certified[statement.deviceId].certify(admitted.firstSlot, admitted.slots)) {
             revert SlotAlreadyCertified(statement.deviceId, statement.start);
         }
-        words.certify(admitted.firstSlot, admitted.slots);
     }
 
     /// @dev Never more from a root than it notarized.
@@ -480,17 +482,6 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     // -- ids -----------------------------------------------------------------------------------------
-
-    /// @dev Whether exactly this id is issued: one certificate covers its period and no more.
-    function _isIssued(Statement calldata statement) private view returns (bool) {
-        uint32 granularity = _registry.device(statement.deviceId).granularity;
-        if (statement.start % granularity != 0 || statement.duration % granularity != 0 || statement.duration == 0) {
-            return false;
-        }
-        return _certified[statement.deviceId].isOneCertificate(
-            statement.start / granularity, statement.duration / granularity
-        );
-    }
 
     function _idOf(Statement calldata statement) private pure returns (uint256) {
         return uint256(statement.deviceId) << 192 | uint256(statement.start) << 152 | uint256(statement.duration) << 120;

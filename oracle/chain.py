@@ -35,6 +35,7 @@ from web3.exceptions import (
     Web3RPCError,
 )
 from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import RPCEndpoint
 
 from .config import NetworkConfig
 from .domain import Batch, BatchKind, BatchStatus, NotaryDomain
@@ -117,7 +118,9 @@ class AddressBook:
                 threshold=int(book.get("threshold", 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
-            raise ConfigError(f"address book {path}: {type(fault).__name__} at {fault}; expected schema {ADDRESSES_SCHEMA}") from None
+            raise ConfigError(
+                f"address book {path}: {type(fault).__name__} at {fault}; expected schema {ADDRESSES_SCHEMA}"
+            ) from None
 
 
 def _deployment(name: str, entry: Mapping[str, Any]) -> Deployment:
@@ -240,7 +243,9 @@ class ChainView:
         self.config = config
         self.book = AddressBook.read(config.addresses)
         if self.book.chain_id != config.chain_id:
-            raise ConfigError(f"{config.addresses} is of chain {self.book.chain_id}; network {config.name} is chain {config.chain_id}")
+            raise ConfigError(
+                f"{config.addresses} is of chain {self.book.chain_id}; network {config.name} is chain {config.chain_id}"
+            )
         self._nodes = [_node(url, config.timeout_seconds) for url in config.rpc_urls]
         self._contracts = {
             name: self._nodes[0].eth.contract(address=deployment.address, abi=artifact(name)["abi"])  # type: ignore[call-overload]
@@ -260,14 +265,18 @@ class ChainView:
         """ChainError if the node is of another chain or a contract's code differs; the code is read once."""
         chain_id = self._read(lambda w3: w3.eth.chain_id)
         if chain_id != self.config.chain_id:
-            raise ChainError(f"the node is of chain {chain_id}; network {self.config.name} is chain {self.config.chain_id}")
+            raise ChainError(
+                f"the node is of chain {chain_id}; network {self.config.name} is chain {self.config.chain_id}"
+            )
         if self._code_checked:
             return
         for deployment in self.book.contracts.values():
             address = deployment.address
-            code = self._read(lambda w3, at=address: bytes(w3.eth.get_code(at)))
+            code = self._code(address)
             if not code:
-                raise ChainError(f"there is no contract {deployment.name} at {address}; is the address book of this chain?")
+                raise ChainError(
+                    f"there is no contract {deployment.name} at {address}; is the address book of this chain?"
+                )
             if keccak256(code) != deployment.code_hash:
                 raise ChainError(f"the code of {deployment.name} at {address} is not the one in the address book")
         self._code_checked = True
@@ -342,7 +351,9 @@ class ChainView:
         try:
             values = decode([_type(entry) for entry in element.abi["outputs"]], output)
         except DecodingError as fault:
-            raise ChainError(f"{contract}.{function} answered {len(output)} bytes that do not decode: {fault}") from None
+            raise ChainError(
+                f"{contract}.{function} answered {len(output)} bytes that do not decode: {fault}"
+            ) from None
         return values[0] if len(values) == 1 else values
 
     def events(
@@ -356,16 +367,17 @@ class ChainView:
         """Events in chain order, asked for in bounded ranges; ``arguments`` filter indexed fields."""
         first = self.book.deployed_block if from_block is None else from_block
         last = self.head().number if to_block is None else to_block
-        topics = self._contract(contract).events[event]()._get_event_filter_params(
-            self._contract(contract).events[event]().abi, argument_filters=dict(arguments or {})
-        )["topics"]
+        topics = (
+            self._contract(contract)
+            .events[event]()
+            ._get_event_filter_params(
+                self._contract(contract).events[event]().abi, argument_filters=dict(arguments or {})
+            )["topics"]
+        )
         while first <= last:
             stop = min(last, first + LOG_RANGE_BLOCKS - 1)
             query: Any = {"address": self.address(contract), "topics": topics, "fromBlock": first, "toBlock": stop}
-            for log in self._read(lambda w3, query=query: w3.eth.get_logs(query)):
-                decoded = self._decode_log(log)
-                if decoded:
-                    yield decoded
+            yield from self._logs(query)
             first = stop + 1
 
     def transaction(self, transaction: bytes) -> Transaction | None:
@@ -402,12 +414,24 @@ class ChainView:
             events,
         )
 
+    def request(self, method: str, *params: Any) -> Any:
+        """The ``result`` of a JSON-RPC read exactly as the node gave it; :class:`ChainError` if it gave an error."""
+
+        def ask(w3: Web3) -> Any:
+            response = w3.provider.make_request(RPCEndpoint(method), list(params))
+            if response.get("error") is not None:
+                raise Web3RPCError(method, rpc_response=response)
+            return response["result"]
+
+        return self._read(ask)
+
     # the Notary
 
     def notarization(self, root: bytes, at: BlockRef | None = None) -> Notarization:
         """What the chain keeps of ``root``; its ``status`` is NONE if it was never notarized."""
         fields = self.call("Notary", "notarization", root, at=at)
-        return Notarization(*fields[:6], BatchStatus(fields[6]), fields[7])
+        notarized_at, start, end, statements, energy_wh, kind, status, epoch = fields
+        return Notarization(notarized_at, start, end, statements, energy_wh, kind, BatchStatus(status), epoch)
 
     def find_notarization(self, root: bytes, at: BlockRef | None = None) -> NotarizedEvent | None:
         """The event that notarized ``root``, None if it was never notarized.
@@ -421,7 +445,9 @@ class ChainView:
         first = self._first_block_since(record.notarized_at, at.number)
         return next(self.notarized_events(first, at.number, root), None)
 
-    def notarized_events(self, from_block: int | None = None, to_block: int | None = None, root: bytes | None = None) -> Iterator[NotarizedEvent]:
+    def notarized_events(
+        self, from_block: int | None = None, to_block: int | None = None, root: bytes | None = None
+    ) -> Iterator[NotarizedEvent]:
         """Notarizations in chain order, of one root or of all."""
         filters = {} if root is None else {"root": root}
         for event in self.events("Notary", "Notarized", from_block, to_block, filters):
@@ -457,7 +483,9 @@ class ChainView:
             known = _errors(tuple(self.book.contracts)).get(selector)
             if known:
                 values = decode([_type(entry) for entry in known["inputs"]], body)
-                pairs = (f"{entry['name']}={_shown(value)}" for entry, value in zip(known["inputs"], values, strict=True))
+                pairs = (
+                    f"{entry['name']}={_shown(value)}" for entry, value in zip(known["inputs"], values, strict=True)
+                )
                 return f"{known['name']}({', '.join(pairs)})"
         except (DecodingError, UnicodeDecodeError):
             pass
@@ -468,6 +496,15 @@ class ChainView:
     def _contract(self, name: str) -> Any:
         self.address(name)
         return self._contracts[name]
+
+    def _code(self, address: str) -> bytes:
+        return self._read(lambda w3: bytes(w3.eth.get_code(to_checksum_address(address))))
+
+    def _logs(self, query: Any) -> Iterator[Event]:
+        for log in self._read(lambda w3: w3.eth.get_logs(query)):
+            decoded = self._decode_log(log)
+            if decoded:
+                yield decoded
 
     def _block(self, which: Any) -> BlockRef:
         found = self._read(lambda w3: w3.eth.get_block(which))
@@ -542,8 +579,8 @@ class ChainView:
 class Chain(ChainView):
     """A view that can also send. What it sends was signed and stored before: see :mod:`oracle.outbox`."""
 
-    def transaction_count(self, account: str, at: str = "latest") -> int:
-        """Nonce that the account uses next; ``at`` is "latest" or "finalized"."""
+    def transaction_count(self, account: str, at: int | str = "latest") -> int:
+        """Nonce that the account uses next; ``at`` is "latest" or a block number."""
         return self._read(lambda w3: w3.eth.get_transaction_count(to_checksum_address(account), at))  # type: ignore[arg-type]
 
     def native_balance_wei(self, account: str) -> int:
@@ -636,7 +673,18 @@ def notarize_call(data: bytes, root: bytes) -> tuple[Batch, tuple[bytes, ...]] |
 
 def _batch(fields: Sequence[Any]) -> Batch:
     kind, epoch, head, root, start, end, statements, energy_wh, archive_hash, deadline = fields
-    return Batch(BatchKind(kind), epoch, bytes(head), bytes(root), start, end, statements, energy_wh, bytes(archive_hash), deadline)
+    return Batch(
+        BatchKind(kind),
+        epoch,
+        bytes(head),
+        bytes(root),
+        start,
+        end,
+        statements,
+        energy_wh,
+        bytes(archive_hash),
+        deadline,
+    )
 
 
 def _node(url: str, timeout_seconds: float) -> Web3:
@@ -669,7 +717,12 @@ def _signature(entry: Mapping[str, Any]) -> bytes:
 
 @cache
 def _errors(contracts: tuple[str, ...]) -> dict[bytes, Mapping[str, Any]]:
-    return {_signature(entry)[:4]: entry for name in contracts for entry in artifact(name)["abi"] if entry["type"] == "error"}
+    return {
+        _signature(entry)[:4]: entry
+        for name in contracts
+        for entry in artifact(name)["abi"]
+        if entry["type"] == "error"
+    }
 
 
 @cache

@@ -106,6 +106,7 @@ class CorroborationPolicy:
     cloudy_ratio: tuple[float, float] = (0.7, 1.45)
     unfitted_ratio: tuple[float, float] = (0.5, 1.5)
     min_history_days: int = 20
+    assumed_performance: float = 0.85
     min_correlation: float = 0.5
     max_lag_slots: int = 8
     shift_slots: int = 3
@@ -211,7 +212,9 @@ class SitesConfig:
 
     def device(self, device_id: int) -> DeviceConfig:
         """The device with this id; ConfigError if there is none."""
-        return _found(self.devices, lambda one: one.device_id == device_id, f"{self.file}: no device has the id {device_id}")
+        return _found(
+            self.devices, lambda one: one.device_id == device_id, f"{self.file}: no device has the id {device_id}"
+        )
 
     def station(self, name: str) -> StationConfig:
         """The station with this name; ConfigError if there is none."""
@@ -249,7 +252,9 @@ def load_sites(file: Path | str) -> SitesConfig:
     top = _Node(str(file), "", document)
     folder = top.text("folder")
     sites = {key: _site(key, node) for key, node in top.named("sites").items()}
-    policies = {"default": Policy("default")} | {key: _policy(key, node) for key, node in top.named("policies", least=0).items()}
+    policies = {"default": Policy("default")} | {
+        key: _policy(key, node) for key, node in top.named("policies", least=0).items()
+    }
     stations = {key: _station(key, node) for key, node in top.named("stations", least=0).items()}
     devices = [_device(node, sites, policies, stations) for node in top.several("devices")]
     factors = [_factor(node) for node in top.several("emission_factors", least=0)]
@@ -257,7 +262,9 @@ def load_sites(file: Path | str) -> SitesConfig:
     _unique(top, "devices", "id", [one.device_id for one in devices])
     _unique(top, "devices", "meter", [one.meter for one in devices])
     _unique(top, "emission_factors", "grid zone and year", [(one.grid_zone, one.year) for one in factors])
-    return SitesConfig(str(file), folder, tuple(sites.values()), tuple(devices), tuple(stations.values()), tuple(factors))
+    return SitesConfig(
+        str(file), folder, tuple(sites.values()), tuple(devices), tuple(stations.values()), tuple(factors)
+    )
 
 
 # -- sections of the file ---------------------------------------------------------------------------
@@ -284,14 +291,19 @@ def _provenance(node: _Node) -> Provenance:
 
 
 def _policy(key: str, node: _Node) -> Policy:
-    policy = Policy(key, _thresholds(node.section("validation"), ValidationPolicy), _thresholds(node.section("corroboration"), CorroborationPolicy))
+    policy = Policy(
+        key,
+        _thresholds(node.section("validation"), ValidationPolicy),
+        _thresholds(node.section("corroboration"), CorroborationPolicy),
+    )
     node.close()
     return policy
 
 
 def _thresholds(node: _Node, kind: type[T]) -> T:
     """Thresholds that differ from the defaults; each must be of its default's type."""
-    defaults, given = kind(), {}
+    defaults = kind()
+    given: dict[str, Any] = {}
     for one in fields(kind):  # type: ignore[arg-type]
         default = getattr(defaults, one.name)
         if isinstance(default, bool):
@@ -324,7 +336,9 @@ def _station(key: str, node: _Node) -> StationConfig:
     return station
 
 
-def _device(node: _Node, sites: dict[str, Site], policies: dict[str, Policy], stations: dict[str, StationConfig]) -> DeviceConfig:
+def _device(
+    node: _Node, sites: dict[str, Site], policies: dict[str, Policy], stations: dict[str, StationConfig]
+) -> DeviceConfig:
     capacity, meter, file = node.section("capacity"), node.section("meter"), node.section("file")
     source_provenance = _provenance(file)
     device = DeviceConfig(
@@ -334,7 +348,9 @@ def _device(node: _Node, sites: dict[str, Site], policies: dict[str, Policy], st
         kind=DeviceKind[node.choice("kind", [kind.name.lower() for kind in DeviceKind]).upper()],
         visibility=Visibility[node.choice("visibility", [one.name.lower() for one in Visibility]).upper()],
         fuel_code=node.text("fuel_code", pattern=r"F\d{8}", called="an EECS energy source code such as F01040100"),
-        technology_code=node.text("technology_code", pattern=r"T\d{6}", called="an EECS technology code such as T010100"),
+        technology_code=node.text(
+            "technology_code", pattern=r"T\d{6}", called="an EECS technology code such as T010100"
+        ),
         capacity_w=capacity.whole("watts", least=1, most=2**56 - 1),
         capacity_provenance=_provenance(capacity),
         granularity_seconds=node.whole("granularity_seconds", least=SLOT_SECONDS, most=DAY_SECONDS),
@@ -384,7 +400,7 @@ def _source(node: _Node) -> SourceConfig:
         format=node.choice("format", list(FORMATS)),
         files=tuple(node.texts("names", least=1)),
         channels=tuple(_channel(key, channel) for key, channel in node.named("channels").items()),
-        stamp_column=node.text("stamp_column", empty=True),
+        stamp_columns=tuple(node.texts("stamp_columns", least=1, empty=True)),
         interval_seconds=node.whole("interval_seconds", least=1, most=DAY_SECONDS),
         stamped=node.choice("stamped", ["start", "end"]),
         stamp_format=node.text("stamp_format", default="iso"),
@@ -400,7 +416,11 @@ def _source(node: _Node) -> SourceConfig:
     )
     if source.timezone is not None and source.utc_offset_seconds is not None:
         raise node.fault("timezone", "left out where utc_offset is given")
-    if SLOT_SECONDS % source.interval_seconds and source.interval_seconds % SLOT_SECONDS or DAY_SECONDS % source.interval_seconds:
+    if (
+        SLOT_SECONDS % source.interval_seconds
+        and source.interval_seconds % SLOT_SECONDS
+        or DAY_SECONDS % source.interval_seconds
+    ):
         raise node.fault("interval_seconds", f"a divisor or a multiple of {SLOT_SECONDS} that divides {DAY_SECONDS}")
     if 2 * source.stamp_tolerance_seconds >= source.interval_seconds:
         raise node.fault("stamp_tolerance_seconds", "less than half an interval")
@@ -469,15 +489,27 @@ class _Node:
         value = self._left.pop(key, None)
         return default if value is None else value
 
-    def text(self, key: str, *, default: str | None = None, empty: bool = False, pattern: str | None = None, called: str = "a text") -> str:
+    def text(
+        self,
+        key: str,
+        *,
+        default: str | None = None,
+        empty: bool = False,
+        pattern: str | None = None,
+        called: str = "a text",
+    ) -> str:
         value = self._take(key, default)
         if not isinstance(value, str) or not (empty or value) or pattern and not re.fullmatch(pattern, value):
             raise self.fault(key, called)
         return value
 
-    def texts(self, key: str, *, least: int = 0) -> list[str]:
+    def texts(self, key: str, *, least: int = 0, empty: bool = False) -> list[str]:
         value = self._take(key, [])
-        if not isinstance(value, list) or len(value) < least or not all(isinstance(one, str) and one for one in value):
+        if (
+            not isinstance(value, list)
+            or len(value) < least
+            or not all(isinstance(one, str) and (one or empty) for one in value)
+        ):
             raise self.fault(key, "a list of texts" + (" with at least one" if least else ""))
         return value
 
@@ -509,7 +541,11 @@ class _Node:
 
     def band(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
         value = self._take(key, list(default))
-        sound = isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        sound = (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
+        )
         if not sound or not 0 <= value[0] < value[1]:
             raise self.fault(key, "two rising numbers, such as [0.7, 1.2]")
         return float(value[0]), float(value[1])
@@ -532,10 +568,10 @@ class _Node:
     def moment(self, key: str) -> int:
         text = self.text(key, called='a UTC time such as "2016-07-01T00:00:00Z", in quotes')
         try:
-            moment = datetime.fromisoformat(text)
+            moment: datetime | None = datetime.fromisoformat(text)
         except ValueError:
-            moment = datetime.min
-        if moment.tzinfo is None:
+            moment = None
+        if moment is None or moment.tzinfo is None:
             raise self.fault(key, 'a UTC time such as "2016-07-01T00:00:00Z", in quotes')
         return int(moment.astimezone(UTC).timestamp())
 

@@ -71,7 +71,7 @@ class RawFile(Base):
     __tablename__ = "raw_file"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(String(80))
+    source: Mapped[str] = mapped_column(Text)  # those of the sites file that read it
     format: Mapped[str] = mapped_column(String(40))
     size_bytes: Mapped[int]
     rows_used: Mapped[int]
@@ -104,6 +104,7 @@ class DeviceDay(Base):
     evidence: Mapped[list[Any]]  # sha256 hex of the raw files
     assessment: Mapped[dict[str, Any]]
     root: Mapped[str | None] = mapped_column(String(66), index=True)
+    disputed: Mapped[str] = mapped_column(Text, default="")  # what witnesses say against the profile as it is
     pending: Mapped[str] = mapped_column(Text, default="")  # what newer data say against what is sealed
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 

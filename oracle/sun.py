@@ -27,7 +27,9 @@ class SunDay:
 
 
 @lru_cache(maxsize=4096)
-def sun_day(latitude: float, longitude: float, altitude_m: float, start: int, offset_seconds: int = SLOT_SECONDS // 2) -> SunDay:
+def sun_day(
+    latitude: float, longitude: float, altitude_m: float, start: int, offset_seconds: int = SLOT_SECONDS // 2
+) -> SunDay:
     """The sun over a place at ``offset_seconds`` after the start of each slot of the UTC day at ``start``.
 
     Elevation is rounded to 1e-3 degree, so that machines with slightly different mathematics agree on which
@@ -40,7 +42,7 @@ def sun_day(latitude: float, longitude: float, altitude_m: float, start: int, of
         position["apparent_zenith"].to_numpy(),
         position["zenith"].to_numpy(),
         position["azimuth"].to_numpy(),
-        np.asarray(pvlib.irradiance.get_extra_radiation(times), dtype=float),
+        np.asarray(pvlib.irradiance.get_extra_radiation(times.day_of_year.to_numpy()), dtype=float),
     )
     for value in values:
         value.setflags(write=False)

@@ -6,7 +6,7 @@ function and one line in ``RULES``. docs/validation.md lists them with threshold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -52,7 +52,7 @@ def slot_matrix(days: Sequence[tuple[DeviceConfig, DaySlots]], policy: Validatio
         sun = sun_day(site.latitude, site.longitude, site.altitude_m, slots.start).elevation
         elevation[row] = np.repeat(sun.reshape(-1, span).max(axis=1), span)
     seconds = np.array([[slots.reading_seconds] for _, slots in days], dtype=np.int64)
-    watt_seconds = np.array([[device.capacity_w] for device, _ in days], dtype=np.int64) * seconds
+    watt_seconds = [device.capacity_w * slots.reading_seconds for device, slots in days]
     return SlotMatrix(
         micro_j=micro_j,
         present=present,
@@ -60,9 +60,14 @@ def slot_matrix(days: Sequence[tuple[DeviceConfig, DaySlots]], policy: Validatio
         sun_elevation_deg=elevation,
         is_solar=np.array([[device.is_solar] for device, _ in days]),
         reading_seconds=seconds,
-        tare_micro_j=watt_seconds * 1_000 * policy.tare_per_mille,
-        limit_micro_j=watt_seconds * 10_000 * policy.capacity_percent,
+        tare_micro_j=_column(ws * 1_000 * policy.tare_per_mille for ws in watt_seconds),
+        limit_micro_j=_column(ws * 10_000 * policy.capacity_percent for ws in watt_seconds),
     )
+
+
+def _column(values: Iterable[int]) -> np.ndarray:
+    # Readings are below 2**62 microjoules, so a higher bound is none.
+    return np.array([[min(value, 1 << 62)] for value in values], dtype=np.int64)
 
 
 # -- rules: each a pure function from matrix to mask ------------------------------------------------
@@ -122,7 +127,12 @@ def frozen(matrix: SlotMatrix, policy: ValidationPolicy) -> np.ndarray:
     mask = np.zeros_like(matrix.present)
     if run < 2:
         return mask
-    live = matrix.is_solar & matrix.present & (matrix.micro_j > matrix.tare_micro_j) & (matrix.reading_seconds == SLOT_SECONDS)
+    live = (
+        matrix.is_solar
+        & matrix.present
+        & (matrix.micro_j > matrix.tare_micro_j)
+        & (matrix.reading_seconds == SLOT_SECONDS)
+    )
     equal = (matrix.micro_j[:, 1:] == matrix.micro_j[:, :-1]) & live[:, 1:] & live[:, :-1]
     for first in range(SLOTS_PER_DAY - run + 1):
         whole = equal[:, first : first + run - 1].all(axis=1)
@@ -236,7 +246,10 @@ def validate(days: Sequence[tuple[DeviceConfig, DaySlots]], policy: Policy) -> l
     suspect = np.logical_or.reduce([masks[rule.name] for rule in RULES if rule.effect is Effect.SUSPECT])
     zeroed = np.logical_or.reduce([masks[rule.name] for rule in RULES if rule.effect is Effect.ZERO])
     counted = np.where(zeroed | ~matrix.present, 0, np.maximum(matrix.micro_j, 0))
-    return [_day(row, device, slots, matrix, masks, suspect[row], zeroed[row], counted[row]) for row, (device, slots) in enumerate(days)]
+    return [
+        _day(row, device, slots, matrix, masks, suspect[row], zeroed[row], counted[row])
+        for row, (device, slots) in enumerate(days)
+    ]
 
 
 def _day(
@@ -276,8 +289,19 @@ def _findings(row: int, matrix: SlotMatrix, masks: dict[str, np.ndarray]) -> lis
     for rule in RULES:
         slots = np.flatnonzero(masks[rule.name][row])
         if slots.size:
-            values = [round(value / MICRO_J_PER_WH, 3) for value in matrix.micro_j[row, slots].tolist()] if rule.effect is not Effect.MISSING else []
+            values = (
+                [round(value / MICRO_J_PER_WH, 3) for value in matrix.micro_j[row, slots].tolist()]
+                if rule.effect is not Effect.MISSING
+                else []
+            )
             found.append(
-                RuleFinding(rule.name, rule.effect, rule.says, tuple(int(slot) for slot in slots), min(values, default=None), max(values, default=None))
+                RuleFinding(
+                    rule.name,
+                    rule.effect,
+                    rule.says,
+                    tuple(int(slot) for slot in slots),
+                    min(values, default=None),
+                    max(values, default=None),
+                )
             )
     return found

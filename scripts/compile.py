@@ -27,6 +27,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".wattmark"
@@ -54,7 +55,7 @@ class CompileError(Exception):
     """The contracts do not compile, or not to what the artifacts need."""
 
 
-def standard_input(root: Path) -> dict:
+def standard_input(root: Path) -> dict[str, Any]:
     """Standard-JSON input over every contracts/**/*.sol below `root`, named by its path from `root`."""
     sources = {
         path.relative_to(root).as_posix(): {"content": path.read_text(encoding="utf-8")}
@@ -66,7 +67,7 @@ def standard_input(root: Path) -> dict:
     return {"language": "Solidity", "sources": sources, "settings": settings}
 
 
-def compile_contracts(root: Path = ROOT, state: Path = STATE) -> dict:
+def compile_contracts(root: Path = ROOT, state: Path = STATE) -> dict[str, Any]:
     """The compiler's output for contracts/ below `root`, kept in `state` by the hash of everything it depends on.
 
     Raises CompileError with the compiler's messages. Warnings about our own sources go to standard error.
@@ -110,7 +111,7 @@ def compiler_version(solc: Path) -> str:
     return found[1]
 
 
-def report_messages(output: dict) -> None:
+def report_messages(output: dict[str, Any]) -> None:
     """Raise CompileError with the compiler's errors; print the warnings about our own sources."""
     messages = output.get("errors", [])
     errors = [m["formattedMessage"].strip() for m in messages if m["severity"] == "error"]
@@ -121,7 +122,7 @@ def report_messages(output: dict) -> None:
             print(message["formattedMessage"].strip(), file=sys.stderr)
 
 
-def artifact(output: dict, name: str) -> dict | None:
+def artifact(output: dict[str, Any], name: str) -> dict[str, Any] | None:
     """The artifact of the contract called `name`, None if no source defines it.
 
     Raises CompileError if several sources define it, or if it cannot be deployed.
@@ -149,12 +150,12 @@ def artifact(output: dict, name: str) -> dict | None:
     }
 
 
-def render(document: dict) -> str:
+def render(document: dict[str, Any]) -> str:
     """The artifact file's text: keys sorted, two spaces, final newline."""
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def drift(documents: dict[str, dict], folder: Path) -> list[str]:
+def drift(documents: dict[str, dict[str, Any]], folder: Path) -> list[str]:
     """What differs between compiled artifacts and the files in `folder`, one sentence each; empty if nothing."""
     found = []
     for name, document in documents.items():

@@ -44,5 +44,7 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
     """
     reader = FORMATS.get(source.format)
     if reader is None:
-        raise RefusedInput(f"format {source.format!r} is not known", file=file_name, expected="one of " + ", ".join(FORMATS))
+        raise RefusedInput(
+            f"format {source.format!r} is not known", file=file_name, expected="one of " + ", ".join(FORMATS)
+        )
     return reader(data, source, file_name)

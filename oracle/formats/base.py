@@ -41,17 +41,17 @@ class Channel:
 class SourceConfig:
     """How one file is to be read. A file seldom says these things itself, so none of them is guessed.
 
-    ``stamp_format`` is ``"iso"`` or a strptime pattern. Where stamps carry no offset of their own, exactly one
-    of ``utc_offset_seconds`` and ``timezone`` says what they mean; where both are None every stamp must carry one.
-    ``stamped`` says which end of its interval a stamp marks. ``stamp_offset_seconds`` is taken off each stamp
-    first (60 for stamps at :01, :16, …); what then lies within ``stamp_tolerance_seconds`` of a whole interval
-    is moved onto it.
+    The texts of ``stamp_columns`` are joined by a blank and read as ``stamp_format``: ``"iso"`` or a strptime
+    pattern. Where stamps carry no offset of their own, exactly one of ``utc_offset_seconds`` and ``timezone`` says
+    what they mean; where both are None every stamp must carry one. ``stamped`` says which end of its interval a
+    stamp marks. ``stamp_offset_seconds`` is taken off each stamp first (60 for stamps at :01, :16, …); what then
+    lies within ``stamp_tolerance_seconds`` of a whole interval is moved onto it.
     """
 
     format: str
     files: tuple[str, ...]
     channels: tuple[Channel, ...]
-    stamp_column: str
+    stamp_columns: tuple[str, ...]
     interval_seconds: int
     stamped: str = "start"
     stamp_format: str = "iso"

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from ..errors import RefusedInput, UnitError
 from ..units import energy_micro_wh, power_micro_w
@@ -31,7 +31,7 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
     columns = _columns(header[1], source, file_name, header[0])
     stamp_of = _Stamps(source)
     parsers = [(channel, columns[channel.column], _parser(channel, source, file_name)) for channel in source.channels]
-    stamp_at = columns[source.stamp_column]
+    stamp_at = [columns[name] for name in source.stamp_columns]
 
     taken: dict[int, tuple[int | float, ...]] = {}
     conflicts: set[int] = set()
@@ -42,7 +42,7 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
         try:
             if len(cells) != len(header[1]):
                 raise _Refusal(f"row has {len(cells)} fields, the header {len(header[1])}")
-            start = stamp_of(cells[stamp_at])
+            start = stamp_of(" ".join(cells[at].strip() for at in stamp_at))
             values = tuple(_value(channel, cells[at], parse) for channel, at, parse in parsers)
             before = taken.get(start)
             if before is not None:
@@ -56,7 +56,9 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
         except _Refusal as refusal:
             refused.append(RefusedRow(line, source.delimiter.join(cells)[:REFUSED_TEXT], str(refusal)))
     if not rows:
-        raise RefusedInput("there are no data rows", file=file_name, line=header[0], expected="at least one row below the header")
+        raise RefusedInput(
+            "there are no data rows", file=file_name, line=header[0], expected="at least one row below the header"
+        )
 
     starts = tuple(sorted(taken))
     clash = frozenset(conflicts)
@@ -80,12 +82,19 @@ def _text(data: bytes, source: SourceConfig, file_name: str) -> str:
     except UnicodeDecodeError as fault:
         line = data[: fault.start].count(b"\n") + 1
         raise RefusedInput(
-            f"byte {fault.object[fault.start]:#04x} is not {source.encoding}", file=file_name, line=line, expected=f"text encoded as {source.encoding}"
+            f"byte {fault.object[fault.start]:#04x} is not {source.encoding}",
+            file=file_name,
+            line=line,
+            expected=f"text encoded as {source.encoding}",
         ) from None
     except LookupError:
-        raise RefusedInput(f"encoding {source.encoding!r} is not known", file=file_name, expected="a Python codec name") from None
+        raise RefusedInput(
+            f"encoding {source.encoding!r} is not known", file=file_name, expected="a Python codec name"
+        ) from None
     if "\0" in text:
-        raise RefusedInput("there is a NUL byte", file=file_name, line=text[: text.index("\0")].count("\n") + 1, expected="plain text")
+        raise RefusedInput(
+            "there is a NUL byte", file=file_name, line=text[: text.index("\0")].count("\n") + 1, expected="plain text"
+        )
     return text
 
 
@@ -97,18 +106,22 @@ def _lines(text: str, source: SourceConfig, file_name: str) -> Iterator[tuple[in
             if number >= source.skip_lines and cells and (len(cells) > 1 or cells[0].strip()):
                 yield reader.line_num, cells
     except csv.Error as fault:
-        raise RefusedInput(str(fault), file=file_name, line=reader.line_num, expected="well-formed delimited text") from None
+        raise RefusedInput(
+            str(fault), file=file_name, line=reader.line_num, expected="well-formed delimited text"
+        ) from None
 
 
 def _columns(header: list[str], source: SourceConfig, file_name: str, line: int) -> dict[str, int]:
     names = [name.strip() for name in header]
     columns = {}
-    for wanted in (source.stamp_column, *(channel.column for channel in source.channels)):
+    for wanted in (*source.stamp_columns, *(channel.column for channel in source.channels)):
         found = [at for at, name in enumerate(names) if name == wanted]
         if len(found) != 1:
             reason = "the column is missing" if not found else f"the column stands {len(found)} times"
             known = ", ".join(repr(name) for name in names[:20])
-            raise RefusedInput(reason, file=file_name, line=line, field=repr(wanted), expected=f"once in the header; it has {known}")
+            raise RefusedInput(
+                reason, file=file_name, line=line, field=repr(wanted), expected=f"once in the header; it has {known}"
+            )
         columns[wanted] = found[0]
     return columns
 
@@ -121,7 +134,7 @@ class _Stamps:
 
     def __init__(self, source: SourceConfig):
         self._source = source
-        self._zone = source.timezone
+        self._zone: tzinfo | None = source.timezone
         if source.utc_offset_seconds is not None:
             self._zone = timezone(timedelta(seconds=source.utc_offset_seconds))
         self._seen_twice_an_hour: set[datetime] = set()
@@ -138,7 +151,10 @@ class _Stamps:
 
     def _seconds(self, text: str) -> int:
         try:
-            moment = datetime.fromisoformat(text) if self._source.stamp_format == "iso" else datetime.strptime(text, self._source.stamp_format)
+            if self._source.stamp_format == "iso":
+                moment = datetime.fromisoformat(text)
+            else:
+                moment = datetime.strptime(text, self._source.stamp_format)  # noqa: DTZ007 (its zone is added below)
         except ValueError:
             raise _Refusal(f"stamp {text[:40]!r} is not of the form {self._source.stamp_format}") from None
         if moment.microsecond:

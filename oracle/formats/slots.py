@@ -92,14 +92,18 @@ def day_slots(series: Iterable[Series]) -> dict[int, DaySlots]:
         if count * interval != SLOT_SECONDS:
             day = slot_start - slot_start % DAY_SECONDS
             days[day][(slot_start - day) // SLOT_SECONDS] = None
-    return {day: DaySlots(day, tuple(days[day]), frozenset(clashes.get(day, ())), max(interval, SLOT_SECONDS)) for day in sorted(days)}
+    return {
+        day: DaySlots(day, tuple(days[day]), frozenset(clashes.get(day, ())), max(interval, SLOT_SECONDS))
+        for day in sorted(days)
+    }
 
 
 def station_days(station: str, ghi: Iterable[Series], temp_air: Iterable[Series] = ()) -> dict[int, StationDay]:
     """Mean irradiance (and air temperature) per slot and UTC day of one station, from any number of files."""
     irradiance, temperature = _means(ghi), _means(temp_air)
     return {
-        day: StationDay(station, day, irradiance[day], temperature.get(day, (None,) * SLOTS_PER_DAY)) for day in sorted(irradiance)
+        day: StationDay(station, day, irradiance[day], temperature.get(day, (None,) * SLOTS_PER_DAY))
+        for day in sorted(irradiance)
     }
 
 

@@ -24,7 +24,9 @@ DAY_STATE = sa.Enum(
     native_enum=False,
     length=16,
 )
-SAGA_STATE = sa.Enum("queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16)
+SAGA_STATE = sa.Enum(
+    "queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16
+)
 
 
 def upgrade() -> None:
@@ -73,6 +75,7 @@ def upgrade() -> None:
         sa.Column("evidence", sa.JSON(), nullable=False),
         sa.Column("assessment", sa.JSON(), nullable=False),
         sa.Column("root", sa.String(length=66), nullable=True),
+        sa.Column("disputed", sa.Text(), nullable=False),
         sa.Column("pending", sa.Text(), nullable=False),
         sa.Column("updated_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("device_id", "start"),
@@ -90,7 +93,7 @@ def upgrade() -> None:
         "raw_file",
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("source", sa.String(length=80), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("format", sa.String(length=40), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("rows_used", sa.BigInteger(), nullable=False),

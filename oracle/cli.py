@@ -1,0 +1,588 @@
+"""The oracle's command line. Each command is a few lines: read the configuration, call the library, show the result.
+
+Exit codes (also in docs/oracle.md): 0 done · 1 another error · 2 configuration, keys or usage · 3 input refused ·
+4 the chain refuses · 5 no answer from the node · 6 too few witnesses · 7 a review decision is refused ·
+8 a check did not verify · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .config import KeyFile, OracleConfig
+from .errors import ConfigError, OracleError
+from .units import format_kwh
+
+# Validation pulls in pvlib and the chain web3, a second or two each: commands import what they need.
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from .chain import Chain
+    from .store import Store
+
+EXIT_CHAIN, EXIT_REFUSED, EXIT_NOT_VERIFIED, EXIT_INTERRUPTED = 4, 3, 8, 130
+
+
+class Desk:
+    """What commands share: configuration, database, chain and account, each opened when first needed."""
+
+    def __init__(self, config_file: Path):
+        self.config_file = config_file
+
+    @cached_property
+    def config(self) -> OracleConfig:
+        return OracleConfig.load(self.config_file)
+
+    @cached_property
+    def store(self) -> Store:
+        from .store import Store
+
+        return Store.open(self.config.database_url)
+
+    @cached_property
+    def chain(self) -> Chain:
+        from .chain import Chain
+
+        return Chain.open(self.config.network)
+
+    @cached_property
+    def account(self) -> LocalAccount:
+        from .keys import load_account
+
+        if self.config.key is None:
+            raise ConfigError(
+                f"{self.config.file} names no key, so nothing can be signed or sent; `keys create` makes one"
+            )
+        return load_account(self.config.key)
+
+    @cached_property
+    def reviewer(self) -> LocalAccount:
+        from .keys import load_account
+
+        key = self.config.review_key or self.config.key
+        if key is None:
+            raise ConfigError(f"{self.config.file} names neither review_key nor key, so no decision can be signed")
+        return load_account(key)
+
+
+pass_desk = click.make_pass_decorator(Desk)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on standard output.")
+
+
+# -- showing ----------------------------------------------------------------------------------------
+
+
+def shown(value: object) -> Text:
+    """Text for a terminal: what files and people wrote must not steer it, so unprintable characters become a sign."""
+    return Text("".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value)))
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=True, sort_keys=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column,
+            justify="right" if column.endswith(("kWh", "rows", "slots", "count", "used", "refused")) else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(shown(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+@contextmanager
+def progress_shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress callback that draws on a terminal (standard error) with rate and time left, and else does nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield progress
+
+
+def _configure_log(verbose: bool, log_file: Path | None) -> None:
+    """Structured logs on standard error, or as JSON lines in a file. They carry neither keys nor readings."""
+    target: TextIO = sys.stderr
+    render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    if log_file:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        target, render = log_file.open("a", encoding="utf-8"), structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO if verbose or log_file else logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(target),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _parse_day(text: str) -> int:
+    """UTC seconds of a day given as 2016-07-01."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a day; write 2016-07-01") from None
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+# -- commands ---------------------------------------------------------------------------------------
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    default="wattmark.yaml",
+    envvar="WATTMARK_CONFIG",
+    show_default=True,
+    help="The oracle's configuration.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log what is done on standard error.")
+@click.option(
+    "--log-file", type=click.Path(path_type=Path, dir_okay=False), help="Log as JSON lines into this file instead."
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, config_file: Path, verbose: bool, log_file: Path | None, debug: bool) -> None:
+    """From meter files to notarized, issued and checked energy certificates.
+
+    Example: python -m oracle --config wattmark.yaml run inbox/
+    """
+    _configure_log(verbose, log_file)
+    context.obj = Desk(config_file)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--dry-run", is_flag=True, help="Read and report; keep nothing and need no database.")
+@json_option
+@pass_desk
+def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
+    """Take meter and weather files, or folders of them, and assess their device-days.
+
+    A file is taken whole or refused whole; a refused row is kept with its line and reason. The same content again
+    changes nothing.
+
+    \b
+    Example: python -m oracle ingest inbox/
+             python -m oracle ingest --dry-run meter.csv --json
+    """
+    from .pipeline import IngestedFile
+    from .pipeline import ingest as ingest_files
+    from .pipeline import inspect as inspect_file
+
+    if dry_run:
+        files = [inspect_file(desk.config, path) for path in paths]
+        if as_json:
+            answers = [_dry_run_json(file) for file in files]
+            print_json(answers[0] if len(answers) == 1 else answers)
+            return
+        outcome: dict[str, Any] = {}
+    else:
+        with progress_shown(as_json) as progress:
+            report = ingest_files(desk.config, desk.store, paths, progress)
+        files, outcome = list(report.files), report.assessed.to_json()
+        if as_json:
+            print_json(report.to_json())
+            sys.exit(EXIT_REFUSED if any(file.refusal for file in files) else 0)
+
+    def line(file: IngestedFile) -> tuple[object, ...]:
+        said = file.refusal or ("known already" if file.known else "readable" if dry_run else "taken")
+        return (
+            file.name,
+            ", ".join(file.sources),
+            file.used,
+            len(file.refused),
+            file.slots,
+            format_kwh(file.energy_wh),
+            said,
+        )
+
+    print_table("Files", ("file", "source", "used", "refused", "slots", "kWh", "result"), map(line, files))
+    refused = [(file.name, row.line, row.reason, row.text) for file in files for row in file.refused]
+    if refused:
+        print_table(f"Refused rows ({len(refused)})", ("file", "line", "reason", "text"), refused[:20])
+    if outcome:
+        print_table("Device-days", ("state", "count"), outcome["device_days"].items())
+    sys.exit(EXIT_REFUSED if any(file.refusal for file in files) else 0)
+
+
+def _dry_run_json(file: Any) -> dict[str, Any]:
+    facts = file.to_json()
+    return {key: facts[key] for key in ("format", "devices", "slots", "energy_wh", "refused")}
+
+
+@cli.command()
+@json_option
+@pass_desk
+def status(desk: Desk, as_json: bool) -> None:
+    """Counts of files, rows, device-days, batches and acts on the chain.
+
+    Example: python -m oracle status --json
+    """
+    from .pipeline import status as status_of
+
+    facts = status_of(desk.store)
+    if as_json:
+        print_json(facts)
+        return
+    batch = facts["last_batch"]
+    rows: list[tuple[object, object]] = [
+        (key.replace("_", " "), facts[key])
+        for key in ("files", "rows_used", "rows_refused", "last_file_at", "decisions", "pending", "batches")
+    ]
+    rows += [(f"device-days {state}", count) for state, count in facts["device_days"].items()]
+    rows += [(f"acts {state}", count) for state, count in facts["acts"].items()]
+    if batch:
+        rows.append(
+            (
+                "last batch",
+                f"{batch['root']} {batch['state']}, {batch['statements']} statements, {format_kwh(batch['energy_wh'])} kWh",
+            )
+        )
+    print_table("Status", ("what", "value"), rows)
+
+
+@cli.group()
+def review() -> None:
+    """Held device-days and the signed decisions about them.
+
+    Example: python -m oracle review accept 1 2016-09-29 --reason "snow on the array, seen on the camera"
+    """
+
+
+@review.command("list")
+@json_option
+@pass_desk
+def review_list(desk: Desk, as_json: bool) -> None:
+    """Device-days that wait for a decision, with the rules and figures that hold them.
+
+    Example: python -m oracle review list
+    """
+    from .domain import DayState
+    from .pipeline import gaps as gap_report
+
+    held = [gap for gap in gap_report(desk.config, desk.store) if gap.state is DayState.HELD]
+    if as_json:
+        print_json([gap.to_json() for gap in held])
+        return
+    print_table(
+        f"Held ({len(held)})",
+        ("device", "day", "kWh", "reason"),
+        [(gap.device_id, gap.day, format_kwh(gap.energy_wh), gap.reason) for gap in held],
+    )
+
+
+def _decision(name: str, summary: str) -> Callable[..., Any]:
+    @review.command(name, help=f'{summary}\n\nExample: python -m oracle review {name} 1 2016-09-29 --reason "…"')
+    @click.argument("device", type=click.IntRange(min=1))
+    @click.argument("day")
+    @click.option("--reason", required=True, help="Why; it is signed and travels with the batch.")
+    @json_option
+    @pass_desk
+    def decided(desk: Desk, device: int, day: str, reason: str, as_json: bool) -> None:
+        from .pipeline import decide
+
+        row = decide(desk.config, desk.store, desk.reviewer, device, _parse_day(day), name, reason)
+        if as_json:
+            print_json({"device_id": device, "day": day, "state": row.state.value, "reason": row.reason})
+        else:
+            click.echo(f"device {device} {day} is {row.state.value}")
+
+    return decided  # type: ignore[no-any-return]
+
+
+accept = _decision("accept", "Certify a held device-day in its measured, unsuspected slots.")
+reject = _decision("reject", "Keep a device-day out of any batch.")
+
+
+@cli.command()
+@json_option
+@pass_desk
+def seal(desk: Desk, as_json: bool) -> None:
+    """Put every accepted device-day into a batch and write its archive. Nothing new: nothing is done.
+
+    Example: python -m oracle seal
+    """
+    from .pipeline import assess_all
+    from .pipeline import seal as seal_days
+
+    with progress_shown(as_json) as progress:
+        assess_all(desk.config, desk.store, progress)
+        archives = seal_days(desk.config, desk.store, progress)
+    facts = [
+        {
+            "root": "0x" + archive.root.hex(),
+            "statements": len(archive.records),
+            "energy_wh": sum(record.statement.energy_wh for record in archive.records),
+        }
+        for archive in archives
+    ]
+    if as_json:
+        print_json(facts)
+    elif not facts:
+        click.echo("nothing to seal")
+    else:
+        print_table(
+            "Sealed",
+            ("root", "statements", "kWh"),
+            [(fact["root"], fact["statements"], format_kwh(int(fact["energy_wh"]))) for fact in facts],
+        )
+
+
+@cli.command()
+@json_option
+@pass_desk
+def notarize(desk: Desk, as_json: bool) -> None:
+    """Have sealed batches signed by the witnesses and notarize them.
+
+    Example: python -m oracle notarize
+    """
+    from .issuance import notarize as notarize_batches
+
+    with progress_shown(as_json) as progress:
+        _show_sent(notarize_batches(desk.config, desk.store, desk.chain, desk.account, progress).to_json(), as_json)
+
+
+@cli.command()
+@json_option
+@pass_desk
+def issue(desk: Desk, as_json: bool) -> None:
+    """Issue the certificates of notarized batches.
+
+    Example: python -m oracle issue
+    """
+    from .issuance import issue as issue_certificates
+
+    with progress_shown(as_json) as progress:
+        _show_sent(issue_certificates(desk.config, desk.store, desk.chain, desk.account, progress).to_json(), as_json)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@json_option
+@pass_desk
+def run(desk: Desk, paths: tuple[Path, ...], as_json: bool) -> None:
+    """All steps once: ingest PATHS, assess, seal, notarize, issue. Run again, it sends nothing.
+
+    Example: python -m oracle run inbox/
+    """
+    from .issuance import run as run_all
+
+    with progress_shown(as_json) as progress:
+        facts = run_all(desk.config, desk.store, desk.chain, desk.account, paths, progress)
+    if not as_json:
+        print_table("Device-days", ("state", "count"), facts["device_days"].items())
+    refused = any(file["refusal"] for file in facts["files"])
+    _show_sent(facts, as_json)
+    sys.exit(EXIT_REFUSED if refused else 0)
+
+
+def _show_sent(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    elif not facts["transactions"]:
+        click.echo("nothing was sent: the chain holds all of it already")
+    else:
+        click.echo(f"transactions sent: {facts['transactions']}")
+    for act in facts["failed"]:
+        click.echo(str(shown(f"error: {act['act']}: {act['reason']}")), err=True)
+    if facts["failed"]:
+        sys.exit(EXIT_CHAIN)
+
+
+@cli.command()
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV that no spreadsheet takes for formulas.")
+@click.option("--state", "states", multiple=True, help="Only device-days in this state; may be repeated.")
+@json_option
+@pass_desk
+def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], as_json: bool) -> None:
+    """Every device-day, how far it has come, and why no further. Nothing is left out.
+
+    Example: python -m oracle gaps --csv > gaps.csv
+    """
+    from .pipeline import gaps as gap_report
+    from .pipeline import gaps_csv
+
+    report = [gap for gap in gap_report(desk.config, desk.store) if not states or gap.state.value in states]
+    if as_json:
+        print_json([gap.to_json() for gap in report])
+    elif as_csv:
+        click.echo(gaps_csv(report), nl=False)
+    else:
+        rows = [
+            (
+                gap.device_id,
+                gap.day,
+                gap.state.value,
+                format_kwh(gap.energy_wh),
+                gap.missing_slots,
+                gap.suspect_slots,
+                "; ".join(filter(None, (gap.reason, gap.pending))),
+            )
+            for gap in report
+        ]
+        print_table(
+            f"Device-days ({len(rows)})",
+            ("device", "day", "state", "kWh", "missing slots", "suspect slots", "reason"),
+            rows,
+        )
+
+
+@cli.command()
+@click.option("--device", type=click.IntRange(min=1), help="Only this device.")
+@json_option
+@pass_desk
+def export(desk: Desk, device: int | None, as_json: bool) -> None:
+    """The 15-minute slots of all sealed statements, out of the archives: CSV, or JSON lines.
+
+    Example: python -m oracle export --device 1 > slots.csv
+    """
+    from .pipeline import export_csv, export_slots
+
+    rows = export_slots(desk.config, device)
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        for line in export_csv(rows):
+            click.echo(line, nl=False)
+
+
+@cli.group()
+def keys() -> None:
+    """Keystores and device keys; files that only their owner can read.
+
+    Example: python -m oracle keys create --keystore key.json --password-file password
+    """
+
+
+@keys.command("create")
+@click.option(
+    "--keystore",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where the encrypted key goes; never overwritten.",
+)
+@click.option(
+    "--password-file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Holds the password; made at random if it is not there.",
+)
+@json_option
+def keys_create(keystore: Path, password_file: Path, as_json: bool) -> None:
+    """Make a new account and print its address.
+
+    Example: python -m oracle keys create --keystore key.json --password-file password
+    """
+    from .keys import create_account
+
+    address = create_account(KeyFile(keystore, password_file))
+    if as_json:
+        print_json({"address": address, "keystore": str(keystore)})
+    else:
+        click.echo(address)
+
+
+@keys.command("device")
+@click.argument("device_ids", nargs=-1, required=True, type=click.IntRange(min=1))
+@json_option
+@pass_desk
+def keys_device(desk: Desk, device_ids: tuple[int, ...], as_json: bool) -> None:
+    """Make the salt keys of devices. Copy them to the devices' witnesses, and to nobody else.
+
+    Example: python -m oracle keys device 1 2
+    """
+    from .keys import create_device_key
+
+    files = [create_device_key(desk.config.device_keys_folder, device_id) for device_id in device_ids]
+    if as_json:
+        print_json([str(file) for file in files])
+    else:
+        for file in files:
+            click.echo(file)
+
+
+@keys.command("show")
+@json_option
+@pass_desk
+def keys_show(desk: Desk, as_json: bool) -> None:
+    """The addresses this configuration signs with, without opening any key.
+
+    Example: python -m oracle keys show
+    """
+    from .keys import keystore_address
+
+    named = {"key": desk.config.key, "review_key": desk.config.review_key}
+    addresses = {name: keystore_address(key) for name, key in named.items() if key}
+    if as_json:
+        print_json(addresses)
+    else:
+        print_table("Accounts", ("use", "address"), addresses.items())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of ``python -m oracle``: one clear line for an error, and the exit code that fits it."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli.main(arguments, prog_name="python -m oracle", standalone_mode=False)
+    except OracleError as fault:
+        if debug:
+            raise
+        click.echo(f"error: {shown(' '.join(str(fault).split()))}", err=True)
+        sys.exit(fault.exit_code)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; run again to go on", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output closed it, as `| head` does.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as fault:
+        if debug:
+            raise
+        click.echo(
+            f"error: {type(fault).__name__}: {shown(' '.join(str(fault).split()))} (--debug shows where)", err=True
+        )
+        sys.exit(1)

@@ -1,0 +1,321 @@
+"""From sealed batches to certificates on the chain: notarize with k witnesses, issue, and read back what holds.
+
+What is done on the chain goes through the outbox, exactly once. How far a device-day has come is never inferred
+from what was sent: :func:`confirm` reads notarizations and issued ids from the chain and sets the states by them,
+forward and, after a reorganisation, back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import structlog
+from eth_account.signers.local import LocalAccount
+from sqlalchemy import select
+
+from .archive import Archive, ArchivedStatement, read_archive
+from .chain import BlockRef, Chain
+from .config import OracleConfig
+from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
+from .errors import OracleError, WitnessRefused
+from .outbox import ActReport, Driven, Outbox
+from .pipeline import Progress, _silent, assess_all, ingest, seal, unseal
+from .protocol import batch_digest, batch_fields, statement_fields, statement_leaf, token_id
+from .sites import SitesConfig, load_sites
+from .store import Act, DeviceDay, SealedBatch, Store, WitnessSignature
+
+log = structlog.get_logger("oracle.issuance")
+
+#: Statements in one ``issueMany``. Measured on anvil: see docs/oracle.md, "How many certificates in one transaction".
+ISSUE_CHUNK = 100
+#: How long signatures of witnesses hold, in seconds of the chain's time.
+DEADLINE_SECONDS = 3_600
+#: How often the rest of a batch is proposed again after witnesses refused some of its device-days.
+PROPOSALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a step did on the chain: ``transactions`` newly sent, ``failed`` acts with their reasons."""
+
+    transactions: int = 0
+    failed: tuple[ActReport, ...] = ()
+
+    def __add__(self, other: Sent) -> Sent:
+        return Sent(self.transactions + other.transactions, self.failed + other.failed)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "transactions": self.transactions,
+            "failed": [{"act": act.key, "reason": act.error} for act in self.failed],
+        }
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """A batch as plain JSON values; bytes as 0x texts."""
+    fields = asdict(batch) | {"kind": int(batch.kind)}
+    return {name: "0x" + value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
+
+
+# -- notarize ---------------------------------------------------------------------------------------
+
+
+def notarize(
+    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = _silent
+) -> Sent:
+    """Have every sealed batch signed by the witnesses and notarized, oldest first.
+
+    Device-days that witnesses refuse are held and the rest is sealed and proposed again. Raises WitnessRefused where
+    too few sign and no device-day explains it, or some are still refused after three proposals.
+    """
+    confirm(config, store, chain)
+    outbox = Outbox(store, chain, account)
+    sent = Sent()
+    for proposal in range(1, PROPOSALS + 1):
+        again = False
+        roots = _roots(store, DayState.SEALED)
+        for done, root in enumerate(roots):
+            progress("notarizing batches", done, len(roots))
+            try:
+                sent += _notarize(config, store, chain, account, outbox, root)
+            except WitnessRefused as refusal:
+                if not refusal.device_days or proposal == PROPOSALS:
+                    raise
+                log.warning(
+                    "device-days refused by witnesses", root=root, days=len(refusal.device_days), reason=str(refusal)
+                )
+                unseal(store, root, set(refusal.device_days), f"refused by witnesses: {refusal}")
+                again = True
+        if not again:
+            break
+        seal(config, store, progress)
+    confirm(config, store, chain)
+    return sent
+
+
+def _roots(store: Store, *states: DayState) -> list[str]:
+    with store.session() as session:
+        query = (
+            select(SealedBatch.root)
+            .where(SealedBatch.state.in_(states))
+            .order_by(SealedBatch.sealed_at, SealedBatch.root)
+        )
+        return list(session.scalars(query))
+
+
+def _act_state(store: Store, chain: Chain, key: str) -> SagaState | None:
+    with store.session() as session:
+        return session.scalars(
+            select(Act.state).where(Act.chain_id == chain.config.chain_id, Act.key == key)
+        ).one_or_none()
+
+
+def _notarize(
+    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, outbox: Outbox, root: str
+) -> Sent:
+    key = f"notarize:{root}"
+    # Bytes that are signed already are followed to their end; only then would other signatures be asked for.
+    if _act_state(store, chain, key) in (None, SagaState.QUEUED, SagaState.FAILED):
+        archive = _archive(config, root)
+        batch = propose_batch(chain, archive)
+        signatures = _signatures(config, store, chain, account, archive, batch)
+        call = chain.encode("Notary", "notarize", batch_fields(batch), [signature for _, signature in signatures])
+        outbox.enqueue(key, chain.address("Notary"), call)
+    return _driven(outbox.drive(SagaState.MINED), key)
+
+
+def _archive(config: OracleConfig, root: str) -> Archive:
+    archive = read_archive(config.archive_folder, bytes.fromhex(root[2:]))
+    if archive.problem:
+        from .errors import ArchiveError
+
+        raise ArchiveError(archive.problem, root=root)
+    return archive
+
+
+def propose_batch(chain: Chain, archive: Archive) -> Batch:
+    """The parameters under which an archive's statements would be notarized now."""
+    statements = [record.statement for record in archive.records]
+    head = chain.head()
+    return Batch(
+        kind=BatchKind.FINAL,
+        signer_epoch=chain.call("Notary", "signerEpoch", at=head),
+        head=chain.call("Notary", "head", at=head),
+        root=archive.root,
+        start=min(statement.start for statement in statements),
+        end=max(statement.end for statement in statements),
+        statements=len(statements),
+        energy_wh=batch_energy_wh(statements),
+        archive_hash=archive.archive_hash,
+        deadline=head.time + DEADLINE_SECONDS,
+    )
+
+
+def _driven(driven: Driven, prefix: str) -> Sent:
+    return Sent(driven.sent, tuple(act for act in driven.failed if act.key.startswith(prefix)))
+
+
+# -- issue ------------------------------------------------------------------------------------------
+
+
+def issue(
+    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = _silent
+) -> Sent:
+    """Issue the certificates of every notarized batch whose devices are public and generate.
+
+    Where a whole ``issueMany`` would revert, each statement of it is issued alone, so that one cannot hold up others;
+    a statement that still fails stays notarized with the contract's reason.
+    """
+    confirm(config, store, chain)
+    sites = load_sites(config.sites_file)
+    outbox = Outbox(store, chain, account)
+    sent = Sent()
+    roots = _roots(store, DayState.NOTARIZED)
+    for done, root in enumerate(roots):
+        progress("issuing certificates", done, len(roots))
+        sent += _issue(store, chain, outbox, _archive(config, root), sites)
+    progress("issuing certificates", len(roots), len(roots))
+    confirm(config, store, chain)
+    return sent
+
+
+def issuable(sites: SitesConfig, records: Sequence[ArchivedStatement]) -> list[ArchivedStatement]:
+    """First statements of public generation devices: what the oracle itself may issue."""
+    entitled = {
+        d.device_id for d in sites.devices if d.kind is DeviceKind.GENERATION and d.visibility is Visibility.PUBLIC
+    }
+    return [record for record in records if record.statement.device_id in entitled and record.statement.version == 0]
+
+
+def _issue(store: Store, chain: Chain, outbox: Outbox, archive: Archive, sites: SitesConfig) -> Sent:
+    prefix = f"issue:0x{archive.root.hex()}"
+    chunks = _chunks(issuable(sites, archive.records))
+    for number, chunk in enumerate(chunks):
+        key = f"{prefix}:{number}"
+        if _act_state(store, chain, key) in (None, SagaState.QUEUED):
+            outbox.enqueue(key, chain.address("EnergyCertificate"), _issue_many(chain, archive, chunk))
+    sent = _driven(outbox.drive(SagaState.MINED), prefix)
+    refused = [
+        number for number in range(len(chunks)) if _act_state(store, chain, f"{prefix}:{number}") is SagaState.FAILED
+    ]
+    if not refused:
+        return sent
+    for number in refused:
+        for record in chunks[number]:
+            statement = record.statement
+            proof = archive.tree.proof(statement_leaf(statement))
+            call = chain.encode("EnergyCertificate", "issue", archive.root, statement_fields(statement), proof)
+            outbox.enqueue(
+                f"{prefix}:{statement.device_id}:{statement.start}", chain.address("EnergyCertificate"), call
+            )
+    alone = _driven(outbox.drive(SagaState.MINED), prefix)
+    _note_failures(store, alone.failed)
+    return Sent(sent.transactions + alone.transactions, tuple(act for act in alone.failed if act.key.count(":") == 3))
+
+
+def _chunks(records: Sequence[ArchivedStatement]) -> list[list[ArchivedStatement]]:
+    """Even pieces of at most :data:`ISSUE_CHUNK`, a device's days together: one account, one run of mints."""
+    count = -(-len(records) // ISSUE_CHUNK)
+    return [list(records[len(records) * n // count : len(records) * (n + 1) // count]) for n in range(count)]
+
+
+def _issue_many(chain: Chain, archive: Archive, chunk: Sequence[ArchivedStatement]) -> bytes:
+    by_leaf = {statement_leaf(record.statement): record.statement for record in chunk}
+    leaves, proof, flags = archive.tree.multi_proof(list(by_leaf))
+    statements = [statement_fields(by_leaf[leaf]) for leaf in leaves]
+    return chain.encode("EnergyCertificate", "issueMany", archive.root, statements, proof, flags)
+
+
+def _note_failures(store: Store, failed: Sequence[ActReport]) -> None:
+    with store.session() as session:
+        for act in failed:
+            _, _, device_id, start = act.key.split(":") if act.key.count(":") == 3 else ("", "", "", "")
+            row = session.get(DeviceDay, (int(device_id), int(start))) if device_id else None
+            if row is not None:
+                row.reason = f"not issued: {act.error}"
+
+
+# -- confirm ----------------------------------------------------------------------------------------
+
+
+def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
+    """Set batches and their device-days to what the chain shows: sealed, notarized, issued or final.
+
+    Goes forward and back: what a reorganisation took away is done again by the next run.
+    """
+    sites = load_sites(config.sites_file)
+    head, final = chain.head(), chain.final_number()
+    for root in _roots(store, DayState.SEALED, DayState.NOTARIZED, DayState.ISSUED, DayState.FINAL):
+        with store.session() as session:
+            was_final = session.get_one(SealedBatch, root).state is DayState.FINAL
+        status = chain.notarization(bytes.fromhex(root[2:]), head).status
+        if was_final and status is not BatchStatus.NONE:
+            continue
+        states = _states(config, sites, chain, root, status, head, final)
+        _set_states(store, root, states, "revoked on the chain" if status is BatchStatus.REVOKED else "")
+
+
+def _states(
+    config: OracleConfig, sites: SitesConfig, chain: Chain, root: str, status: BatchStatus, head: BlockRef, final: int
+) -> dict[tuple[int, int], DayState]:
+    """What the chain shows of each device-day of a batch."""
+    records = _archive(config, root).records
+    event = None if status is BatchStatus.NONE else chain.find_notarization(bytes.fromhex(root[2:]), head)
+    if event is None:
+        return {(record.statement.device_id, record.statement.start): DayState.SEALED for record in records}
+    query = chain.events(
+        "EnergyCertificate", "Issued", event.block_number, head.number, {"root": bytes.fromhex(root[2:])}
+    )
+    issued_in = {issued.values["id"]: issued.block_number for issued in query}
+    mine = {record.statement for record in issuable(sites, records)}
+    states = {}
+    for record in records:
+        statement = record.statement
+        if statement in mine:
+            block = issued_in.get(token_id(statement.device_id, statement.start, statement.duration))
+            reached = DayState.NOTARIZED if block is None else DayState.FINAL if block <= final else DayState.ISSUED
+        else:
+            reached = DayState.FINAL if event.block_number <= final else DayState.NOTARIZED
+        states[statement.device_id, statement.start] = reached
+    return states
+
+
+def _set_states(store: Store, root: str, states: dict[tuple[int, int], DayState], note: str) -> None:
+    order = list(DayState)
+    with store.session() as session:
+        batch = session.get_one(SealedBatch, root)
+        least = min(states.values(), key=order.index)
+        if batch.state is not least:
+            batch.state = least
+        for day in session.scalars(select(DeviceDay).where(DeviceDay.root == root)):
+            reached = states[day.device_id, day.start]
+            if day.state is not reached:
+                day.state = reached
+            if note and day.reason != note:
+                day.reason = note
+
+
+# -- all of it --------------------------------------------------------------------------------------
+
+
+def run(
+    config: OracleConfig,
+    store: Store,
+    chain: Chain,
+    account: LocalAccount,
+    files: Collection[Any] = (),
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """All steps once: ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""
+    report = ingest(config, store, files, progress) if files else None
+    assessed = report.assessed if report else assess_all(config, store, progress)
+    sealed = seal(config, store, progress)
+    sent = notarize(config, store, chain, account, progress) + issue(config, store, chain, account, progress)
+    return {
+        "files": [file.to_json() for file in report.files] if report else [],
+        **assessed.to_json(),
+        "sealed": ["0x" + archive.root.hex() for archive in sealed],
+        **sent.to_json(),
+    }

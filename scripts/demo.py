@@ -1,0 +1,575 @@
+"""The main job on real data, from meter files to retired certificates that anyone can check.
+
+    ./run demo                  the whole job, then the web app on http://localhost:8000 until Ctrl-C
+    ./run demo --once --json    the same without serving; the last line is one JSON object
+    ./run demo --reset          forget the demo's chain, databases and keys, and begin again
+    ./run demo --buyer-key      print the private key of the demo's buyer, to import into a browser wallet
+
+Everything happens for real: a chain with an id of its own, contracts deployed by the workshop, three signers of
+which two are processes with their own key, database and raw files, archives, a check of every statement. All of it
+lies in .wattmark/demo and is taken up again by the next start, which then sends nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from oracle import checks, keys, pipeline, protocol  # noqa: E402
+from oracle.chain import Chain, ChainView  # noqa: E402
+from oracle.config import KeyFile, NetworkConfig, OracleConfig  # noqa: E402
+from oracle.domain import SagaState  # noqa: E402
+from oracle.errors import OracleError  # noqa: E402
+from oracle.outbox import Outbox  # noqa: E402
+from oracle.sites import SitesConfig, load_sites, source_folder  # noqa: E402
+from oracle.store import Store  # noqa: E402
+
+SITES = ROOT / "scripts" / "demo_sites.yaml"
+STATE = ROOT / ".wattmark" / "demo"
+#: Not used by any public chain, so that a wallet's nonces of other local chains do not interfere.
+CHAIN_ID = 771_642
+CHAIN_NAME = "Wattmark demo"
+WITNESSES = ("witness-1", "witness-2")
+#: Who holds a key in the demo. Each has its own keystore; none is in the repository.
+ACTORS = ("administrator", "guardian", "registrar", "factor-publisher", "oracle", *WITNESSES, "reviewer", "generator", "buyer")
+THRESHOLD = 2
+ETHER = 10**18
+#: What the generator sells and the buyer does with it, as UTC days of device 1 (first, last).
+SOLD = ("2016-07-02", "2016-07-31")
+RETIRED = ("2016-07-02", "2016-07-11")
+CONVERTED = ("2016-07-12", "2016-07-21")
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says what mends it."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Folders, configuration and the running chain of one demo."""
+
+    state: Path
+    sites: SitesConfig
+    rpc_url: str
+    tell: Callable[[str], None]
+
+    @property
+    def addresses(self) -> Path:
+        return self.state / "addresses" / f"{CHAIN_ID}.json"
+
+    @property
+    def network(self) -> NetworkConfig:
+        return NetworkConfig(CHAIN_NAME, (self.rpc_url,), CHAIN_ID, self.addresses)
+
+    def key(self, actor: str) -> KeyFile:
+        return KeyFile(self.state / "keys" / f"{actor}.json", self.state / "keys" / f"{actor}.password")
+
+    def address(self, actor: str) -> str:
+        address = keys.keystore_address(self.key(actor))
+        if address is None:
+            raise DemoError(f"the keystore of {actor} names no address; run ./run demo --reset")
+        return address
+
+    def config_file(self, actor: str) -> Path:
+        return self.state / actor / "config.yaml"
+
+
+# -- the chain --------------------------------------------------------------------------------------
+
+
+def free_port(preferred: int) -> int:
+    """``preferred`` if nothing listens there, else any free port of the loopback."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoError("no free port on the loopback")
+
+
+@contextlib.contextmanager
+def child(command: list[str], log: Path, *, stop: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in its own group, its output in ``log``; ended, with what it started, when the block is left."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for number, patience in ((stop, 20), (signal.SIGKILL, 5)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+                break
+
+
+def await_that(what: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None or time.monotonic() > end:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise DemoError(f"{what} did not start (log: {log}):\n{tail}")
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def chain_running(state: Path, port: int) -> Iterator[str]:
+    """anvil with its state kept in ``state``/chain. Blocks are final two blocks later."""
+    folder = state / "chain"
+    folder.mkdir(parents=True, exist_ok=True)
+    anvil = shutil.which("anvil")
+    if anvil is None:
+        raise DemoError("anvil is not on PATH; start the demo by ./run demo")
+    options = {
+        "--host": "127.0.0.1",
+        "--port": str(port),
+        "--chain-id": str(CHAIN_ID),
+        "--state": str(folder / "state.json"),
+        "--state-interval": "5",
+        "--slots-in-an-epoch": "1",
+        "--accounts": "1",
+    }
+    command = [anvil, "--silent", "--preserve-historical-states", *(part for option in options.items() for part in option)]
+    with child(command, folder / "anvil.log") as process:
+        await_that("the local chain", lambda: listens(port), process, folder / "anvil.log")
+        yield f"http://127.0.0.1:{port}"
+
+
+def fund(demo: Demo, view: Chain) -> None:
+    """Give each actor gas money out of nothing: this is a local chain. Not a transaction."""
+    for actor in ACTORS:
+        address = demo.address(actor)
+        if view.native_balance_wei(address) < ETHER:
+            view.request("anvil_setBalance", address, hex(100 * ETHER))
+
+
+def finalize(view: ChainView) -> None:
+    """Mine empty blocks until what was sent is final; elsewhere time does this."""
+    head = view.head().number
+    if view.final_number() < head:
+        view.request("anvil_mine", hex(3))
+
+
+# -- set-up -----------------------------------------------------------------------------------------
+
+
+def make_keys(demo: Demo) -> None:
+    missing = [actor for actor in ACTORS if not demo.key(actor).keystore.exists()]
+    if missing:
+        demo.tell(f"making {len(missing)} keystores")
+    for actor in missing:
+        keys.create_account(demo.key(actor))
+
+
+def make_folders(demo: Demo, ports: dict[str, int]) -> None:
+    """One folder for each signer, with its own configuration, device keys and files as they would be delivered to it."""
+    for actor in ("oracle", *WITNESSES):
+        folder = demo.state / actor
+        for device in demo.sites.devices:
+            own = keys.device_key_file(folder / "device-keys", device.device_id)
+            shared = keys.device_key_file(demo.state / "oracle" / "device-keys", device.device_id)
+            if own.exists():
+                continue
+            if actor == "oracle":
+                keys.create_device_key(folder / "device-keys", device.device_id)
+            else:
+                own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                shutil.copy2(shared, own)
+        for file in source_files(demo.sites):
+            copy = folder / "inbox" / file.name
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        demo.config_file(actor).write_text(yaml.safe_dump(configuration(demo, actor, ports), sort_keys=False))
+
+
+def source_files(sites: SitesConfig) -> list[Path]:
+    """The meter and irradiance files that the sites' sources name, in the package that carries them."""
+    folder = source_folder(sites.folder)
+    names = {name for source in pipeline.sources(sites).values() for name in source.files}
+    return [folder / name for name in sorted(names)]
+
+
+def configuration(demo: Demo, actor: str, ports: dict[str, int]) -> dict[str, Any]:
+    key = demo.key(actor)
+    config: dict[str, Any] = {
+        "sites": str(SITES),
+        "database": "sqlite:///oracle.db",
+        "raw_folder": "raw",
+        "archive_folder": "../archives" if actor == "oracle" else "archives",
+        "device_keys_folder": "device-keys",
+        "network": {
+            "name": CHAIN_NAME,
+            "rpc_urls": [demo.rpc_url],
+            "chain_id": CHAIN_ID,
+            "addresses": str(demo.addresses),
+        },
+        "key": {"keystore": str(key.keystore), "password_file": str(key.password_file)},
+        "reviewers": [demo.address("reviewer")],
+    }
+    if actor == "oracle":
+        review = demo.key("reviewer")
+        config["review_key"] = {"keystore": str(review.keystore), "password_file": str(review.password_file)}
+        config["witnesses"] = [{"url": f"http://127.0.0.1:{ports[name]}", "address": demo.address(name)} for name in WITNESSES]
+    else:
+        config["coordinators"] = [demo.address("oracle")]
+        config["listen"] = f"127.0.0.1:{ports[actor]}"
+    return config
+
+
+def deploy(demo: Demo) -> int:
+    """Let the workshop deploy the contracts; returns the number of transactions it sent."""
+    if demo.addresses.exists():
+        with contextlib.suppress(OracleError):
+            ChainView.open(demo.network)
+            return 0
+        demo.addresses.unlink()
+    demo.tell("deploying the contracts (brownie)")
+    admin = demo.key("administrator")
+    signers = ",".join(demo.address(actor) for actor in ("oracle", *WITNESSES))
+    settings = {
+        "WATTMARK_RPC": demo.rpc_url,
+        "WATTMARK_CHAIN_NAME": CHAIN_NAME,
+        "WATTMARK_ADDRESSES": str(demo.addresses),
+        "WATTMARK_KEYSTORE": str(admin.keystore),
+        "WATTMARK_PASSWORD_FILE": str(admin.password_file),
+        "WATTMARK_SIGNERS": signers,
+        "WATTMARK_THRESHOLD": str(THRESHOLD),
+        "WATTMARK_ADMIN": demo.address("administrator"),
+        "WATTMARK_GUARDIAN": demo.address("guardian"),
+        "WATTMARK_REGISTRAR": demo.address("registrar"),
+        "WATTMARK_FACTOR_PUBLISHER": demo.address("factor-publisher"),
+    }
+    demo.addresses.parent.mkdir(parents=True, exist_ok=True)
+    log = demo.state / "log" / "deploy.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(ROOT / "run"), "deploy", "--network", "local"]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, cwd=ROOT)
+    log.write_text(done.stdout + done.stderr)
+    if done.returncode:
+        raise DemoError(f"deploying failed (log: {log}):\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+    return int(json.loads(done.stdout.strip().splitlines()[-1])["transactions"])
+
+
+# -- acts of others than the oracle -------------------------------------------------------------------
+
+
+class Wallet:
+    """An actor who sends on its own behalf, each act once, whatever is run again."""
+
+    def __init__(self, demo: Demo, chain: Chain, actor: str):
+        self.demo, self.chain, self.actor = demo, chain, actor
+        self.store = Store.open(f"sqlite:///{demo.state / 'wallets' / actor}.db")
+
+    def act(self, acts: dict[str, tuple[str, bytes]]) -> int:
+        """Do ``acts`` (key to contract name and call data) in order; returns how many transactions were sent."""
+        with self.store.session() as session:
+            done = pipeline.acts_done(session, self.chain.config.chain_id)
+        open_acts = {key: act for key, act in acts.items() if key not in done}
+        if not open_acts:
+            return 0
+        outbox = Outbox(self.store, self.chain, keys.load_account(self.demo.key(self.actor)))
+        sent = 0
+        for key, (contract, data) in open_acts.items():
+            outbox.enqueue(key, self.chain.address(contract), data)
+            driven = outbox.drive(SagaState.MINED, timeout_seconds=60)
+            sent += driven.sent
+            for failed in driven.failed:
+                raise DemoError(f"{self.actor}: {failed.key} failed: {failed.error}")
+        return sent
+
+
+def register(demo: Demo, chain: Chain) -> int:
+    """Devices by the registrar, factors by their publisher."""
+    generator = demo.address("generator")
+    devices = {}
+    for device in demo.sites.devices:
+        fields = (
+            generator,
+            device.capacity_w,
+            int(device.kind),
+            int(device.visibility),
+            device.site.country.encode(),
+            device.granularity_seconds,
+            device.fuel_number,
+            device.technology_number,
+            device.active_from,
+            2**40 - 1,
+            device.site.grid_zone.encode().ljust(16, b"\0"),
+            device.meter_hash,
+        )
+        data = chain.encode("DeviceRegistry", "register", device.device_id, fields)
+        devices[f"register:{device.device_id}"] = ("DeviceRegistry", data)
+    factors = {}
+    for factor in demo.sites.emission_factors:
+        zone = factor.grid_zone.encode().ljust(16, b"\0")
+        source_hash = protocol.keccak256(factor.source.encode())
+        data = chain.encode(
+            "EmissionFactors", "publish", zone, factor.year, factor.grams_per_mwh, factor.illustrative, source_hash, factor.source
+        )
+        factors[f"publish:{factor.grid_zone}:{factor.year}"] = ("EmissionFactors", data)
+    return Wallet(demo, chain, "registrar").act(devices) + Wallet(demo, chain, "factor-publisher").act(factors)
+
+
+def day_start(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def holdings(chain: ChainView, account: str, days: tuple[str, str]) -> tuple[list[int], list[int]]:
+    """Certificates of device 1 in these days that ``account`` holds, and how much of each."""
+    first, last = (day_start(day) for day in days)
+    ids = [protocol.token_id(1, start, 86_400) for start in range(first, last + 1, 86_400)]
+    amounts = [chain.balance_of(account, one) for one in ids]
+    held = [(one, amount) for one, amount in zip(ids, amounts, strict=True) if amount]
+    return [one for one, _ in held], [amount for _, amount in held]
+
+
+def trade(demo: Demo, chain: Chain) -> int:
+    """The generator sells July; the buyer retires ten days, converts ten others, and retires the outcome."""
+    generator, buyer = demo.address("generator"), demo.address("buyer")
+    sent = 0
+    ids, amounts = holdings(chain, generator, SOLD)
+    if ids:
+        data = chain.encode("EnergyCertificate", "safeBatchTransferFrom", generator, buyer, ids, amounts, b"")
+        sent += Wallet(demo, chain, "generator").act({"transfer:july-2016": ("EnergyCertificate", data)})
+    wallet = Wallet(demo, chain, "buyer")
+    details = (
+        buyer,
+        "Demo buyer",
+        "Electricity consumption of July 2016, from the same array and days",
+        b"US",
+        "Golden, Colorado",
+        day_start(RETIRED[0]),
+        day_start(RETIRED[1]) + 86_400,
+    )
+    ids, amounts = holdings(chain, buyer, RETIRED)
+    if ids:
+        # Half of the first day stays live, so that a split certificate can be looked at.
+        amounts[0] //= 2
+        data = chain.encode("EnergyCertificate", "retireBatch", ids, amounts, details)
+        sent += wallet.act({"retire:july-2016": ("EnergyCertificate", data)})
+    ids, amounts = holdings(chain, buyer, CONVERTED)
+    if ids:
+        data = chain.encode("MitigationOutcome", "convert", ids, amounts, 0)
+        sent += wallet.act({"convert:july-2016": ("MitigationOutcome", data)})
+    for event in chain.events("MitigationOutcome", "Converted"):
+        outcome = event.values["outcomeId"]
+        grams = chain.call("MitigationOutcome", "balanceOf", buyer, outcome)
+        if grams and event.values["account"] == buyer:
+            outcome_details = (buyer, "Demo buyer", "Avoided-emission estimate for the same ten days", b"US", "Golden, Colorado", *details[5:])
+            data = chain.encode("MitigationOutcome", "retire", outcome, grams, outcome_details)
+            sent += wallet.act({f"retire-outcome:{outcome:#x}": ("MitigationOutcome", data)})
+    return sent
+
+
+# -- the job ----------------------------------------------------------------------------------------
+
+
+def main_job(demo: Demo, chain: Chain, config: OracleConfig, store: Store) -> int:
+    """From files to retired certificates; returns how many transactions were sent. Running it again sends none."""
+    sent = deploy(demo)
+    fund(demo, chain)
+    demo.tell("registering devices and emission factors")
+    sent += register(demo, chain)
+    demo.tell("ingesting and assessing meter and irradiance files")
+    pipeline.ingest(config, store, [config.file.parent / "inbox"])
+    pipeline.assess_all(config, store)
+    demo.tell("sealing, and asking the witnesses")
+    pipeline.seal(config, store)
+    sent += pipeline.notarize(config, store, chain).sent
+    demo.tell("issuing")
+    sent += pipeline.issue(config, store, chain).sent
+    demo.tell("transferring, retiring, converting")
+    sent += trade(demo, chain)
+    finalize(chain)
+    pipeline.follow(config, store, chain)
+    return sent
+
+
+def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) -> dict[str, Any]:
+    """What the job came to: energy and tokens from the chain's events, readings from the oracle's records."""
+    certificate, outcome = "EnergyCertificate", "MitigationOutcome"
+    generator, buyer = demo.address("generator"), demo.address("buyer")
+    moved = [event.values for event in chain.events(certificate, "TransferBatch")]
+    batches = []
+    for event in chain.notarized_events():
+        batch = event.batch
+        batches.append(
+            {"root": "0x" + batch.root.hex(), "statements": batch.statements, "energy_wh": batch.energy_wh, "signers": list(event.signers)}
+        )
+    counts = pipeline.status(store)
+    demo.tell("checking every statement against archive and chain")
+    verdicts: Counter[str] = Counter()
+    for checked in checks.check_archives(config.archive_folder, chain):
+        verdicts[checked.result.headline.value] += 1
+    retired = [event.values["amount"] for event in chain.events(certificate, "Retired")]
+    retired += [amount for event in chain.events(certificate, "RetiredBatch") for amount in event.values["amounts"]]
+    converted = [event.values for event in chain.events(outcome, "Converted")]
+    return {
+        "readings": counts["readings"],
+        "refused": counts["refused"],
+        "statements": sum(batch["statements"] for batch in batches),
+        "held": counts["held"],
+        "corroborated": counts["corroborated"],
+        "batches": batches,
+        "issued_wh": sum(event.values["energyWh"] for event in chain.events(certificate, "Issued")),
+        "transferred_wh": sum(sum(v["values"]) for v in moved if v["from"] == generator and v["to"] == buyer),
+        "retired_wh": sum(retired),
+        "converted_wh": sum(values["amountWh"] for values in converted),
+        "co2e_g": sum(values["co2eG"] for values in converted),
+        "checks": dict(sorted(verdicts.items())),
+    }
+
+
+@contextlib.contextmanager
+def witnesses_running(demo: Demo, ports: dict[str, int]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for name in WITNESSES:
+            log = demo.state / "log" / f"{name}.log"
+            command = [sys.executable, "-m", "oracle", "--config", str(demo.config_file(name)), "witness"]
+            process = stack.enter_context(child(command, log))
+            await_that(name, lambda port=ports[name]: listens(port), process, log)  # type: ignore[misc]
+        yield
+
+
+@contextlib.contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """One demo at a time on one state; the system frees the lock of a process that dies."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError("a demo is running already on this checkout; end it first") from None
+        yield
+
+
+def reset() -> None:
+    for entry in STATE.glob("*"):
+        if entry.name != "lock":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--once", action="store_true", help="do the job and end, without serving the web app")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line; progress goes to stderr")
+    parser.add_argument("--port", type=int, default=8000, help="port of the web app (default 8000; another one if it is taken)")
+    parser.add_argument("--reset", action="store_true", help="forget the demo's chain, databases and keys first")
+    parser.add_argument("--buyer-key", action="store_true", help="print the buyer's private key and end")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {text}", highlight=False)
+
+    sites = load_sites(SITES)
+    if options.reset:
+        reset()
+    if options.buyer_key:
+        demo = Demo(STATE, sites, "", tell)
+        make_keys(demo)
+        print(keys.load_account(demo.key("buyer")).key.to_0x_hex())
+        return
+    forget_half_lost_chain(tell)
+    port = free_port(8545)
+    with chain_running(STATE, port) as rpc_url:
+        tell(f"chain {CHAIN_ID} at {rpc_url}")
+        demo = Demo(STATE, sites, rpc_url, tell)
+        make_keys(demo)
+        ports = {name: free_port(0) for name in WITNESSES}
+        make_folders(demo, ports)
+        sent = deploy(demo)
+        config = OracleConfig.load(demo.config_file("oracle"))
+        store = Store.open(config.database_url)
+        chain = Chain.open(demo.network)
+        with witnesses_running(demo, ports):
+            sent += main_job(demo, chain, config, store)
+            report = figures(demo, chain, config, store)
+            tell("running the job again: nothing may be sent")
+            again = main_job(demo, chain, config, store)
+        report |= {"transactions_sent": sent, "second_run": again, "seconds": round(time.monotonic() - began, 1)}
+        show(report, tell)
+        if not options.once:
+            serve(demo, options.port, tell)
+    if options.json:
+        print(json.dumps(report), flush=True)
+
+
+def forget_half_lost_chain(tell: Callable[[str], None]) -> None:
+    """Databases that speak of a chain whose state is gone would be wrong about everything: begin again."""
+    if (STATE / "oracle").exists() and not (STATE / "chain" / "state.json").exists():
+        tell("the demo's chain is gone; beginning again")
+        reset()
+
+
+def show(report: dict[str, Any], tell: Callable[[str], None]) -> None:
+    kwh = {name: protocol_kwh(report[f"{name}_wh"]) for name in ("issued", "transferred", "retired", "converted")}
+    tell(f"{report['readings']} readings, {report['refused']} refused; {report['statements']} statements notarized, {report['held']} days held")
+    tell(f"{kwh['issued']} kWh issued, {kwh['transferred']} transferred, {kwh['retired']} retired, {kwh['converted']} converted to {report['co2e_g']} g CO2e")
+    tell("checks: " + ", ".join(f"{count} {verdict}" for verdict, count in report["checks"].items()))
+    tell(f"{report['transactions_sent']} transactions sent; run again: {report['second_run']}")
+
+
+def protocol_kwh(energy_wh: int) -> str:
+    from oracle.units import format_kwh
+
+    return format_kwh(energy_wh)
+
+
+def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
+    raise NotImplementedError
+
+
+def main() -> int:
+    options = arguments()
+    console = Console(stderr=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        with alone(STATE):
+            run(options, console)
+    except KeyboardInterrupt:
+        return 130
+    except (DemoError, OracleError) as fault:
+        console.print(f"[red]{fault}[/red]", highlight=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

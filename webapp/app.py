@@ -1,0 +1,304 @@
+"""The application: its services, its headers and its languages. ``create_app(config)`` is all there is to know."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from apiflask import APIFlask
+from babel import support
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from flask import Response, current_app, g, jsonify, render_template, request, session
+from flask_babel import Babel, Domain, get_locale
+from markupsafe import Markup
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from oracle.chain import AddressBook, ChainView
+
+from . import charts, words
+from .abi import artifacts
+from .catalogue import Catalogue
+from .config import WebConfig
+from .explorer import Explorer
+from .index import Contracts, Follower, Freshness, Index
+from .node import Node
+from .readings import Archives, OracleDays
+from .site_facts import SiteFacts
+from .validation import Validator
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+MAX_BODY_BYTES = 1 << 20
+#: How dates and numbers are written; the texts come from the language alone.
+LOCALES = {"en": "en_GB", "es": "es", "ru": "ru"}
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the pages ask: one of each for the life of the process."""
+
+    config: WebConfig
+    book: AddressBook
+    index: Index
+    node: Node
+    follower: Follower
+    catalogue: Catalogue
+    archives: Archives
+    oracle_days: OracleDays
+    facts: SiteFacts
+    validator: Validator
+
+    def refresh(self) -> Freshness:
+        """Bring index and catalogue up to date now, waiting for it."""
+        freshness = self.follower.sync()
+        self.list_archives()
+        return freshness
+
+    def list_archives(self) -> None:
+        with self.index.reading() as db:
+            roots = [row["root"] for row in db.execute("SELECT root FROM notarization")]
+        self.catalogue.refresh(roots)
+
+    def start(self) -> None:
+        """Follow the chain and work off validations, on threads of their own."""
+        # Pages are complete from the first request on where the node answers at once.
+        first = Thread(target=self.refresh, daemon=True)
+        first.start()
+        first.join(timeout=5)
+        self.follower.start(after=self.list_archives)
+        self.validator.start()
+
+    def stop(self) -> None:
+        self.follower.stop()
+        self.validator.stop()
+
+
+def services() -> Services:
+    """The services of the running app."""
+    found: Services = current_app.extensions["wattmark"]
+    return found
+
+
+def explorer() -> Explorer:
+    """The index as it stands for this request."""
+    if "explorer" not in g:
+        s = services()
+        g.explorer = _stack().enter_context(Explorer.open(s.index, str(s.catalogue.path)))
+    found: Explorer = g.explorer
+    return found
+
+
+def freshness() -> Freshness:
+    if "freshness" not in g:
+        g.freshness = services().follower.freshness()
+    found: Freshness = g.freshness
+    return found
+
+
+def _stack() -> ExitStack:
+    if "stack" not in g:
+        g.stack = ExitStack()
+    found: ExitStack = g.stack
+    return found
+
+
+def build_services(config: WebConfig) -> Services:
+    book = AddressBook.read(config.network.addresses)
+    contracts = Contracts(book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()})
+    index = Index(config.state_folder / "index.sqlite3", contracts)
+    catalogue = Catalogue(config.state_folder / "web.sqlite3", config.archive_folder)
+    node = Node(config.network.rpc_urls[0], config.network.timeout_seconds)
+    follower = Follower(
+        index, node, artifacts(), finality_depth=config.network.finality_depth, interval_seconds=config.interval_seconds
+    )
+    archives = Archives(catalogue)
+    return Services(
+        config, book, index, node, follower, catalogue, archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
+        Validator(index, catalogue, archives, ChainView(config.network)),
+    )  # fmt: skip
+
+
+def create_app(config: WebConfig) -> APIFlask:
+    """The WSGI application. It reads the chain only once ``app.extensions["wattmark"].start()`` or ``.refresh()`` is called."""
+    app = APIFlask(
+        "webapp", title="Wattmark", version="1", spec_path="/api/v1/openapi.json", docs_path=None, json_errors=False,
+    )  # fmt: skip
+    app.config.update(
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SESSION_COOKIE_NAME="wattmark",
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_HTTPONLY=True,
+        AUTO_SERVERS=False,
+        SPEC_FORMAT="json",
+        DESCRIPTION="Everything the pages show. Energy in Wh, outcomes in g CO2e, times in UTC seconds.",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    built = build_services(config)
+    app.extensions["wattmark"] = built
+    app.secret_key = built.catalogue.secret("session")
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    PoBabel(app, locale_selector=lambda: LOCALES[_language(config.languages)], default_locale="en_GB", default_timezone="UTC")
+    _templates(app, built)
+    _headers(app)
+    _errors(app)
+
+    from .pages import register
+
+    register(app)
+    return app
+
+
+# -- languages --------------------------------------------------------------------------------------
+
+
+class PoDomain(Domain):
+    """Texts straight from the .po files, so that no compiled file can be out of step with them."""
+
+    def get_translations(self) -> support.NullTranslations:
+        locale = get_locale()
+        return catalogue_of(locale.language if locale else "en")
+
+
+class PoBabel(Babel):
+    _domain = PoDomain()
+
+    @property
+    def domain_instance(self) -> Domain:
+        return self._domain
+
+
+_CATALOGUES: dict[str, support.Translations] = {}
+TRANSLATIONS = Path(__file__).parent / "translations"
+
+
+def catalogue_of(language: str) -> support.Translations:
+    if language not in _CATALOGUES:
+        from io import BytesIO
+
+        with (TRANSLATIONS / f"{language}.po").open("rb") as file:
+            messages = read_po(file, locale=language)
+        compiled = BytesIO()
+        write_mo(compiled, messages)
+        compiled.seek(0)
+        _CATALOGUES[language] = support.Translations(compiled)
+    return _CATALOGUES[language]
+
+
+def _language(languages: tuple[str, ...]) -> str:
+    """Asked for in the address, else chosen before, else what the browser prefers."""
+    for wanted in (request.args.get("lang"), request.cookies.get("lang")):
+        if wanted in languages:
+            return str(wanted)
+    return request.accept_languages.best_match(languages) or languages[0]
+
+
+# -- templates, headers, errors ---------------------------------------------------------------------
+
+
+def _templates(app: APIFlask, built: Services) -> None:
+    filters = (
+        words.kwh, words.mass, words.number, words.utc, words.iso, words.day, words.isoday, words.age, words.short, words.tame,
+        words.act, words.hours, words.month,
+    )  # fmt: skip
+    app.jinja_env.filters.update({function.__name__: function for function in filters})
+    app.jinja_env.globals.update(
+        verdicts=words.VERDICTS, verdict_styles=words.STYLES, headlines=words.HEADLINES, parts=words.PARTS,
+        questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
+        irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
+        contract_words=words.CONTRACTS, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
+        weekdays=words.weekdays, day_chart=charts.day_chart, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
+    )  # fmt: skip
+
+    @app.context_processor
+    def page_context() -> dict[str, Any]:
+        return {
+            "config_": built.config,
+            "book": built.book,
+            "fresh": freshness(),
+            "language": words.language(),
+            "device_name": lambda device_id: built.facts.name(str(device_id)) or None,
+            "label": _label,
+        }
+
+
+def _label(address: str) -> dict[str, str] | None:
+    """What is known of an address: ``{"kind", "text"}`` of a contract, a named account or a device's account."""
+    if "labels" not in g:
+        s = services()
+        g.labels = {account: {"kind": "device", "text": device_id} for account, device_id in explorer().labels().items()}
+        g.labels |= {account: {"kind": "name", "text": name} for account, name in s.config.labels.items()}
+        g.labels |= {entry.address: {"kind": "contract", "text": name} for name, entry in s.book.contracts.items()}
+    found: dict[str, str] | None = g.labels.get(address)
+    return found
+
+
+def csrf_token() -> str:
+    if "csrf" not in session:
+        session["csrf"] = secrets.token_urlsafe(24)
+    return str(session["csrf"])
+
+
+def csrf_is_right() -> bool:
+    given, kept = request.form.get("csrf", ""), session.get("csrf", "")
+    return bool(kept) and secrets.compare_digest(str(given).encode(), str(kept).encode())
+
+
+def asset(name: str) -> Markup:
+    """Address of a static file; it changes when the file does, so that browsers may keep it."""
+    path = Path(current_app.static_folder or "") / name
+    return Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
+
+
+def wants_json() -> bool:
+    return request.path.endswith(".json") or request.path.startswith("/api/")
+
+
+def _headers(app: APIFlask) -> None:
+    @app.after_request
+    def headers(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers[name] = value
+        if request.path.startswith("/static/"):
+            response.headers["Cache-Control"] = "public, max-age=86400"
+        else:
+            response.headers.setdefault("Cache-Control", "no-cache")
+            response.headers.add("Vary", "Accept-Language, Cookie")
+        if wants_json() and request.method in ("GET", "HEAD"):
+            response.headers["Access-Control-Allow-Origin"] = "*"
+        chosen = request.args.get("lang")
+        if chosen in services().config.languages:
+            response.set_cookie("lang", str(chosen), max_age=31_536_000, samesite="Lax", httponly=True)
+        return response
+
+    @app.teardown_request
+    def close(_fault: BaseException | None) -> None:
+        if "stack" in g:
+            g.stack.close()
+
+
+def _errors(app: APIFlask) -> None:
+    @app.errorhandler(HTTPException)
+    def told(fault: HTTPException) -> tuple[Any, int]:
+        status = fault.code or 500
+        if wants_json():
+            return jsonify({"error": {"status": status, "title": fault.name, "detail": fault.description}}), status
+        return render_template("error.html", status=status, detail=fault.description), status
+
+    @app.errorhandler(Exception)
+    def failed(fault: Exception) -> tuple[Any, int]:
+        current_app.logger.exception("%s %s failed", request.method, request.path)
+        return told(InternalServerError())

@@ -1,0 +1,165 @@
+"""The web app's own database: what the archives contain, and what validations found, with their times.
+
+Statements are listed here so that tables can be searched and paged; nothing in this file is evidence. A
+validation reads the archive and the chain anew each time (:mod:`webapp.validation`).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oracle.archive import Archive, read_archive
+from oracle.domain import CheckResult
+from oracle.errors import ArchiveError
+from oracle.protocol import BYTES_PER_SLOT, statement_leaf
+
+_SCHEMA = """
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE archive (root TEXT PRIMARY KEY, stamp TEXT NOT NULL, present INTEGER NOT NULL, problem TEXT);
+CREATE TABLE statement (root TEXT, device_id TEXT, start INTEGER, duration INTEGER NOT NULL, version INTEGER,
+    energy_wh INTEGER NOT NULL, previous_wh INTEGER NOT NULL, profile_hash TEXT NOT NULL, leaf TEXT NOT NULL,
+    readings INTEGER NOT NULL, PRIMARY KEY (root, device_id, start, version));
+CREATE INDEX statement_device ON statement (device_id, start);
+CREATE INDEX statement_leaf ON statement (leaf);
+CREATE TABLE validation (root TEXT, device_id TEXT, start INTEGER, version INTEGER, headline TEXT NOT NULL, data TEXT NOT NULL,
+    inclusion TEXT NOT NULL, finality TEXT NOT NULL, authority TEXT NOT NULL, reasons TEXT NOT NULL, calculated TEXT,
+    checked_at INTEGER NOT NULL, PRIMARY KEY (root, device_id, start, version));
+CREATE TABLE job (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NULL, total INTEGER NOT NULL DEFAULT 0,
+    done INTEGER NOT NULL DEFAULT 0, counts TEXT NOT NULL DEFAULT '{}', problem TEXT, created_at INTEGER NOT NULL,
+    finished_at INTEGER, seconds REAL);
+PRAGMA user_version = 1;
+"""
+
+QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+
+
+class Catalogue:
+    """The open web database, and the archive folder that it lists."""
+
+    def __init__(self, path: Path, archive_folder: Path):
+        self.path, self.archive_folder = path, archive_folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self.connection() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            if not db.execute("PRAGMA user_version").fetchone()[0]:
+                db.executescript(_SCHEMA)
+            # A job that was running when the process ended will not go on.
+            db.execute("UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING))
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            yield db
+        finally:
+            db.close()
+
+    def secret(self, name: str) -> str:
+        """A random text made on first use and kept."""
+        with self.connection() as db:
+            db.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (name, secrets.token_hex(32)))
+            value: str = db.execute("SELECT value FROM setting WHERE key = ?", (name,)).fetchone()[0]
+            return value
+
+    # -- archives -----------------------------------------------------------------------------------
+
+    def refresh(self, roots: Iterable[str]) -> None:
+        """List the statements of archives that are new or whose files changed since they were last read.
+
+        What was listed while an archive still led to its root stays listed when it no longer does.
+        """
+        with self.connection() as db:
+            known = {row["root"]: row["stamp"] for row in db.execute("SELECT root, stamp FROM archive")}
+            for root in roots:
+                stamp = self.stamp(root)
+                if known.get(root) != stamp:
+                    self._list(db, root, stamp)
+
+    def stamp(self, root: str) -> str:
+        """Changes whenever a file of the archive does."""
+        parts = []
+        for suffix in (".json", ".parquet"):
+            try:
+                status = (self.archive_folder / f"{root[2:]}{suffix}").stat()
+                parts.append(f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}")
+            except OSError:
+                parts.append("-")
+        return " ".join(parts)
+
+    def _list(self, db: sqlite3.Connection, root: str, stamp: str) -> None:
+        archive: Archive | None = None
+        try:
+            archive = read_archive(self.archive_folder, bytes.fromhex(root[2:]))
+            problem = archive.problem
+        except (ArchiveError, OSError) as fault:
+            problem = fault.reason if isinstance(fault, ArchiveError) else type(fault).__name__
+        db.execute("BEGIN IMMEDIATE")
+        listed = db.execute("SELECT 1 FROM statement WHERE root = ? LIMIT 1", (root,)).fetchone()
+        if archive and (archive.tree.root == archive.root or not listed):
+            db.execute("DELETE FROM statement WHERE root = ?", (root,))
+            db.executemany("INSERT INTO statement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", [
+                (root, str(s.device_id), s.start, s.duration, s.version, s.energy_wh, s.previous_wh, "0x" + s.profile_hash.hex(),
+                 "0x" + statement_leaf(s).hex(), sum(1 for quality in record.profile[BYTES_PER_SLOT - 1 :: BYTES_PER_SLOT] if quality))
+                for record in archive.records
+                for s in (record.statement,)
+            ])  # fmt: skip
+        db.execute("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?)", (root, stamp, archive is not None, problem))
+        db.execute("COMMIT")
+
+    # -- validations --------------------------------------------------------------------------------
+
+    def keep(self, results: Iterable[tuple[dict[str, Any], CheckResult, str | None]]) -> None:
+        """Keep the results of checks: ``(statement key, result, address calculated)``, checked now."""
+        now = int(time.time())
+        rows = []
+        for key, result, calculated in results:
+            findings = (result.data, result.inclusion, result.finality, result.authority)
+            reasons = json.dumps([finding.reason for finding in findings])
+            verdicts = (result.headline.value, *(finding.verdict.value for finding in findings))
+            rows.append((key["root"], key["device_id"], key["start"], key["version"], *verdicts, reasons, calculated, now))
+        with self.connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR REPLACE INTO validation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.execute("COMMIT")
+
+    # -- jobs ---------------------------------------------------------------------------------------
+
+    def open_job(self, scope: dict[str, Any]) -> tuple[int, bool]:
+        """Id of a job with this scope, and whether it is new: one that still waits or runs is given again."""
+        text = json.dumps(scope, sort_keys=True)
+        with self.connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute("SELECT id FROM job WHERE scope = ? AND state IN (?, ?)", (text, QUEUED, RUNNING)).fetchone()
+            if row:
+                db.execute("ROLLBACK")
+                return row["id"], False
+            created = db.execute("INSERT INTO job (scope, state, created_at) VALUES (?, ?, ?)", (text, QUEUED, int(time.time())))
+            db.execute("DELETE FROM job WHERE id <= ?", ((created.lastrowid or 0) - 500,))
+            db.execute("COMMIT")
+            return created.lastrowid or 0, True
+
+    def update_job(self, job_id: int, **changes: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in changes)
+        with self.connection() as db:
+            db.execute(f"UPDATE job SET {names} WHERE id = ?", (*changes.values(), job_id))
+
+    def job(self, job_id: int) -> dict[str, Any] | None:
+        with self.connection() as db:
+            return _job(db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone())
+
+    def last_job(self) -> dict[str, Any] | None:
+        """The validation that was asked for last."""
+        with self.connection() as db:
+            return _job(db.execute("SELECT * FROM job ORDER BY id DESC LIMIT 1").fetchone())
+
+
+def _job(row: sqlite3.Row | None) -> dict[str, Any] | None:
+    return None if row is None else {**dict(row), "scope": json.loads(row["scope"]), "counts": json.loads(row["counts"])}

@@ -1,0 +1,130 @@
+"""Geometry of the charts: figures in, coordinates out; templates draw them and style sheets colour them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from oracle.domain import DAY_SECONDS, SLOT_SECONDS, Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    state: str
+    energy_wh: int
+    time: str
+    irradiance: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A day's chart in a box of ``width`` x ``height``; ``line`` is the SVG path of the irradiance, empty without one."""
+
+    width: int
+    height: int
+    left: float
+    right: float
+    bottom: float
+    bars: tuple[Bar, ...]
+    line: str
+    energy_ticks: tuple[Tick, ...]
+    irradiance_ticks: tuple[Tick, ...]
+    time_ticks: tuple[Tick, ...]
+
+
+def slot_state(quality: int) -> str:
+    """The one word a slot is coloured by; what keeps it from being certified comes first."""
+    if not quality:
+        return "missing"
+    for bit, word in ((Quality.SUSPECT, "suspect"), (Quality.ESTIMATED, "estimated"), (Quality.EDITED, "edited"), (Quality.COARSE, "coarse")):
+        if quality & bit:
+            return word
+    return "measured"
+
+
+def day_chart(
+    start: int, energy_wh: Sequence[int], quality: Sequence[int], irradiance: Sequence[int | None] | None, *, width: int, height: int
+) -> Chart:
+    """Bars of Wh per slot and a line of W/m2, each on its own axis."""
+    left, right = 46.0, width - (46.0 if irradiance else 12.0)
+    top, bottom = 12.0, height - 26.0
+    slots = len(energy_wh)
+    step = (right - left) / max(slots, 1)
+    top_wh = _nice(max(energy_wh, default=0))
+    top_irradiance = _nice(max((value for value in irradiance or () if value is not None), default=0))
+    bars, points = [], []
+    for index, (wh, bits) in enumerate(zip(energy_wh, quality, strict=True)):
+        state = slot_state(bits)
+        tall = (bottom - top) * wh / top_wh
+        # A slot that has no reading, or must not be certified, stays visible where its energy is nil.
+        tall = max(tall, 4.0) if state in ("missing", "suspect") else max(tall, 1.2 if wh else 0)
+        clock = datetime.fromtimestamp(start + index * SLOT_SECONDS, UTC).strftime("%H:%M")
+        at = irradiance[index] if irradiance and index < len(irradiance) else None
+        x = left + index * step
+        bars.append(Bar(round(x + step * 0.1, 2), round(bottom - tall, 2), round(step * 0.8, 2), round(tall, 2), state, wh, clock, at))
+        points.append(None if at is None else (x + step / 2, bottom - (bottom - top) * max(at, 0) / top_irradiance))
+    hours = 3 if width > 600 else 6
+    return Chart(
+        width, height, left, right, bottom, tuple(bars), _path(points),
+        tuple(Tick(round(bottom - (bottom - top) * i / 4, 2), _figure(top_wh * i, 4)) for i in range(5)),
+        tuple(Tick(round(bottom - (bottom - top) * i / 4, 2), _figure(top_irradiance * i, 4)) for i in range(5)) if irradiance else (),
+        tuple(Tick(round(left + (right - left) * h * 3600 / (slots * SLOT_SECONDS), 2),
+                   datetime.fromtimestamp(start + h * 3600, UTC).strftime("%H:%M") if h < 24 else "24:00")
+              for h in range(0, slots * SLOT_SECONDS // 3600 + 1, hours)),
+    )  # fmt: skip
+
+
+def _figure(value: int, parts: int) -> str:
+    return f"{value / parts:g}"
+
+
+def _nice(highest: int) -> int:
+    """A round number not below ``highest`` that four ticks divide well."""
+    scale = 1
+    while True:
+        for step in (4, 8, 12, 16, 20, 24, 32):
+            if step * scale >= max(highest, 1):
+                return step * scale
+        scale *= 10
+
+
+def _path(points: Sequence[tuple[float, float] | None]) -> str:
+    parts, drawing = [], False
+    for point in points:
+        if point is None:
+            drawing = False
+            continue
+        parts.append(f"{'L' if drawing else 'M'}{point[0]:.1f} {point[1]:.1f}")
+        drawing = True
+    return "".join(parts)
+
+
+def calendar(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Months from the first to the last of ``days`` (which carry ``start``) as weeks from Monday; months without any are left out.
+
+    Each month: ``first`` (a date) and ``weeks``, lists of seven entries: None outside the month, else ``{"date", "day"}``.
+    """
+    by_date = {datetime.fromtimestamp(d["start"] // DAY_SECONDS * DAY_SECONDS, UTC).date(): d for d in days}
+    months = []
+    for year, month in sorted({(d.year, d.month) for d in by_date}):
+        first = date(year, month, 1)
+        at = first - timedelta(days=first.weekday())
+        weeks = []
+        while at <= first or at.month == month:
+            week = [at + timedelta(days=i) for i in range(7)]
+            weeks.append([{"date": d, "day": by_date.get(d)} if d.month == month else None for d in week])
+            at += timedelta(days=7)
+        months.append({"first": first, "weeks": weeks})
+    return months

@@ -1,0 +1,74 @@
+"""Raw JSON-RPC to one node: what the index needs, with an unreachable node kept apart from an answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import requests
+
+from oracle.errors import ChainError, ChainUnreachable
+
+
+class NodeRefused(ChainError):
+    """The node answered with a JSON-RPC error. Attributes: ``code``, ``data`` (revert data as 0x text, or None)."""
+
+    def __init__(self, message: str, *, code: int | None, data: Any = None):
+        self.code, self.data = code, data
+        super().__init__(f"the node refused: {message}")
+
+
+class Node:
+    """A connection per thread to ``url``; ``timeout_seconds`` bounds connecting and each read."""
+
+    def __init__(self, url: str, timeout_seconds: float = 5):
+        self.url, self.timeout_seconds = url, timeout_seconds
+        self._local = threading.local()
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Result of one call. Raises NodeRefused on a JSON-RPC error, ChainUnreachable without an answer."""
+        answer = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        return self._result(answer)
+
+    def batch(self, method: str, parameters: Sequence[Sequence[Any]], size: int = 100) -> list[Any]:
+        """Results of the same method for each parameter list, in order, ``size`` calls a request."""
+        results: list[Any] = []
+        for first in range(0, len(parameters), size):
+            part = parameters[first : first + size]
+            answers = self._post([{"jsonrpc": "2.0", "id": i, "method": method, "params": p} for i, p in enumerate(part)])
+            if not isinstance(answers, list):
+                self._result(answers)
+                raise ChainUnreachable(f"{method}: no batch in the node's answer")
+            by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+            results += [self._result(by_id.get(i)) for i in range(len(part))]
+        return results
+
+    def _post(self, body: Any) -> Any:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.trust_env = False
+        try:
+            response = session.post(
+                self.url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}, timeout=self.timeout_seconds,
+                allow_redirects=False,
+            )
+            if response.status_code >= 300:
+                raise ChainUnreachable(f"the node answered HTTP {response.status_code}")
+            return orjson.loads(response.content)
+        except requests.RequestException as fault:
+            raise ChainUnreachable(f"the node does not answer ({type(fault).__name__})") from None
+        except ValueError:
+            raise ChainUnreachable("the node's answer is not JSON") from None
+
+    @staticmethod
+    def _result(answer: Any) -> Any:
+        if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
+            raise ChainUnreachable("the node's answer is not JSON-RPC")
+        error = answer.get("error")
+        if error is not None:
+            error = error if isinstance(error, dict) else {"message": str(error)}
+            raise NodeRefused(str(error.get("message", "no reason"))[:300], code=error.get("code"), data=error.get("data"))
+        return answer["result"]

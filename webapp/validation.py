@@ -1,0 +1,143 @@
+"""Checks on demand: one statement at once, many in the background, each from the archive and the chain anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from queue import Queue
+from threading import Event, Thread
+from typing import Any
+
+from oracle.archive import Archive, ArchivedStatement, read_archive
+from oracle.chain import ChainView
+from oracle.checks import ChainFacts, StatementEvidence, check, gather
+from oracle.domain import CheckResult
+from oracle.errors import ArchiveError, ChainError, ProtocolError
+from oracle.merkle import root_from_proof
+from oracle.protocol import keccak256, statement_leaf
+
+from .catalogue import DONE, FAILED, RUNNING, Catalogue
+from .explorer import Explorer
+from .index import Index
+from .readings import Archives
+
+logger = logging.getLogger(__name__)
+
+Key = dict[str, Any]
+
+
+def calculated_root(archive: Archive, record: ArchivedStatement) -> str | None:
+    """The root that the readings themselves lead to: profile hash, leaf and path computed again. None if they lead nowhere."""
+    try:
+        leaf = statement_leaf(record.statement)
+        again = replace(record.statement, profile_hash=record.recomputed_profile_hash())
+        if len(again.profile_hash) != 32:
+            return None
+        return "0x" + root_from_proof(statement_leaf(again), archive.tree.proof(leaf)).hex()
+    except ProtocolError:
+        return None
+
+
+class Validator:
+    """Works off validations one after the other on a thread of its own, and keeps what they found."""
+
+    def __init__(self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView):
+        self._index, self._catalogue, self._archives, self._chain = index, catalogue, archives, chain
+        self._queue: Queue[int | None] = Queue()
+        self._ended = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        self._thread = Thread(target=self._run, name="validation", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._queue.put(None)
+        if self._thread:
+            self._thread.join(timeout=30)
+
+    def ask(self, scope: dict[str, Any]) -> int:
+        """Queue a validation of the statements that ``scope`` (filters of :meth:`Explorer.statements`) leaves. Its job's id."""
+        job, new = self._catalogue.open_job(scope)
+        if new:
+            self._queue.put(job)
+        return job
+
+    def check_now(self, key: Key, *, fresh: bool = False) -> tuple[CheckResult, str | None, StatementEvidence]:
+        """The check of one statement with the address its readings lead to; ``fresh`` reads the files again."""
+        return self._check(self._read(key["root"], fresh), key, ChainFacts(self._chain))
+
+    # -- inside -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            job = self._queue.get()
+            if job is not None:
+                self.work(job)
+
+    def work(self, job_id: int) -> None:
+        """Do a queued validation now, on the calling thread."""
+        began = time.monotonic()
+        job = self._catalogue.job(job_id)
+        if job is None:
+            return
+        try:
+            with Explorer.open(self._index, str(self._catalogue.path)) as explorer:
+                keys = explorer.statement_keys(**job["scope"])
+            self._catalogue.update_job(job_id, state=RUNNING, total=len(keys))
+            counts: Counter[str] = Counter()
+            facts = ChainFacts(self._chain)
+            roots = list(dict.fromkeys(key["root"] for key in keys))
+            try:
+                facts.prefetch([bytes.fromhex(root[2:]) for root in roots])
+            except ChainError:
+                # Each check says so for itself.
+                pass
+            done = 0
+            for root, group in groupby(keys, key=lambda key: key["root"]):
+                archive = self._read(root, fresh=True)
+                results = []
+                for key in group:
+                    result, calculated, _ = self._check(archive, key, facts)
+                    results.append((key, result, calculated))
+                    counts[result.headline.value] += 1
+                    if self._ended.is_set():
+                        break
+                self._catalogue.keep(results)
+                done += len(results)
+                self._catalogue.update_job(job_id, done=done, counts=json.dumps(counts))
+                if self._ended.is_set():
+                    break
+            finished = {"finished_at": int(time.time()), "seconds": round(time.monotonic() - began, 3)}
+            self._catalogue.update_job(job_id, state=DONE if done == len(keys) else FAILED, **finished)
+        except Exception as fault:
+            # One validation that fails must not end the thread that the others wait for.
+            logger.exception("validation %d failed", job_id)
+            self._catalogue.update_job(job_id, state=FAILED, problem=type(fault).__name__, finished_at=int(time.time()))
+
+    def _read(self, root: str, fresh: bool) -> Archive | StatementEvidence:
+        """The archive, or what can be shown without it."""
+        folder, name = self._catalogue.archive_folder, bytes.fromhex(root[2:])
+        try:
+            return read_archive(folder, name) if fresh else self._archives.read(root)
+        except ArchiveError as fault:
+            manifest, parquet = folder / f"{root[2:]}.json", folder / f"{root[2:]}.parquet"
+            damaged = keccak256(manifest.read_bytes()) if manifest.exists() and parquet.exists() else None
+            return StatementEvidence(name, None, archive_problem=fault.reason, archive_hash=damaged)
+
+    @staticmethod
+    def _check(archive: Archive | StatementEvidence, key: Key, facts: ChainFacts) -> tuple[CheckResult, str | None, StatementEvidence]:
+        if isinstance(archive, StatementEvidence):
+            return check(archive, facts), None, archive
+        record = archive.record(int(key["device_id"]), key["start"]) if key["device_id"] else None
+        if record is None:
+            problem = archive.problem or "the archive does not hold this statement"
+            evidence = StatementEvidence(archive.root, None, archive_problem=problem, archive_hash=archive.archive_hash)
+            return check(evidence, facts), None, evidence
+        evidence = gather(archive, record)
+        return check(evidence, facts), calculated_root(archive, record), evidence

@@ -1,0 +1,276 @@
+"""How figures, times and verdicts are written, in the reader's language: template filters and fixed texts."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from flask_babel import format_date, format_decimal, format_timedelta, get_locale, gettext, lazy_gettext, ngettext
+
+from oracle.domain import DeviceKind, Verdict
+
+LONGEST_TEXT = 240
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+
+#: How a verdict looks: style and icon. "cannot check" has both of its own.
+STYLES = {
+    Verdict.VERIFIED.value: ("ok", "check"),
+    Verdict.NOT_FINAL.value: ("wait", "clock"),
+    Verdict.CANNOT_CHECK.value: ("unknown", "question"),
+    Verdict.NOT_FOUND.value: ("warn", "search"),
+    Verdict.REVOKED.value: ("bad", "ban"),
+    Verdict.MISMATCH.value: ("bad", "cross"),
+    "unchecked": ("none", "dash"),
+}
+
+VERDICTS = {
+    Verdict.VERIFIED.value: lazy_gettext("Verified"),
+    Verdict.NOT_FINAL.value: lazy_gettext("Not final yet"),
+    Verdict.CANNOT_CHECK.value: lazy_gettext("Cannot check"),
+    Verdict.NOT_FOUND.value: lazy_gettext("Not found"),
+    Verdict.REVOKED.value: lazy_gettext("Revoked"),
+    Verdict.MISMATCH.value: lazy_gettext("Altered"),
+    "unchecked": lazy_gettext("Not checked yet"),
+}
+
+HEADLINES = {
+    Verdict.VERIFIED.value: lazy_gettext("The readings shown here are exactly the ones that were notarized."),
+    Verdict.NOT_FINAL.value: lazy_gettext("Everything agrees so far, but the transaction is not final yet: look again in a while."),
+    Verdict.CANNOT_CHECK.value: lazy_gettext("Something needed for the check could not be reached. This says nothing about the notarization itself."),
+    Verdict.NOT_FOUND.value: lazy_gettext("There is no notarization of this statement on the chain."),
+    Verdict.REVOKED.value: lazy_gettext("This batch was revoked: nothing more is issued from it."),
+    Verdict.MISMATCH.value: lazy_gettext("What is shown here is not what was notarized: something was altered since."),
+}
+
+PARTS = {
+    "data": lazy_gettext("Data"),
+    "inclusion": lazy_gettext("Inclusion"),
+    "finality": lazy_gettext("Finality"),
+    "authority": lazy_gettext("Witnesses"),
+}
+
+QUESTIONS = {
+    "data": lazy_gettext("Do the readings match their hash?"),
+    "inclusion": lazy_gettext("Is that hash in the notarized root?"),
+    "finality": lazy_gettext("Is the transaction final?"),
+    "authority": lazy_gettext("Were the signers authorised at that block?"),
+}
+
+#: One plain sentence for each question and answer; what the checker itself said stands beside it.
+SENTENCES = {
+    ("data", "verified"): lazy_gettext("The profile hash, computed again from the readings, is the one in the statement."),
+    ("data", "mismatch"): lazy_gettext("The readings lead to another hash than the one in the statement."),
+    ("data", "cannot check"): lazy_gettext("The readings are not at hand, so their hash could not be computed."),
+    ("data", "not found"): lazy_gettext("The archive holds no readings for this statement."),
+    ("inclusion", "verified"): lazy_gettext("The statement leads to the root that stands on the chain."),
+    ("inclusion", "mismatch"): lazy_gettext("The statement does not lead to the notarized root."),
+    ("inclusion", "cannot check"): lazy_gettext("The path to the root could not be followed."),
+    ("inclusion", "not found"): lazy_gettext("The chain knows no notarization of this root."),
+    ("inclusion", "revoked"): lazy_gettext("The root is on the chain, but it was revoked."),
+    ("finality", "verified"): lazy_gettext("The block of the transaction is final."),
+    ("finality", "not final"): lazy_gettext("The transaction is in a block that is not final yet."),
+    ("finality", "mismatch"): lazy_gettext("The transaction does not say what the notarization says."),
+    ("finality", "cannot check"): lazy_gettext("The node did not answer, so finality is unknown."),
+    ("finality", "not found"): lazy_gettext("No transaction notarizes this root."),
+    ("authority", "verified"): lazy_gettext("Enough signers of the epoch in force signed this very batch."),
+    ("authority", "mismatch"): lazy_gettext("The signatures are not those of enough authorised signers."),
+    ("authority", "cannot check"): lazy_gettext("The signer set could not be read."),
+    ("authority", "not found"): lazy_gettext("There is no notarization, and so no signatures."),
+}
+
+STATES = {
+    "metered": lazy_gettext("Metered"),
+    "held": lazy_gettext("Held for review"),
+    "accepted": lazy_gettext("Accepted"),
+    "sealed": lazy_gettext("Sealed"),
+    "notarized": lazy_gettext("Notarized"),
+    "issued": lazy_gettext("Issued"),
+    "final": lazy_gettext("Issued and final"),
+    "rejected": lazy_gettext("Rejected"),
+}
+
+SLOTS = {
+    "measured": lazy_gettext("Measured"),
+    "estimated": lazy_gettext("Estimated"),
+    "edited": lazy_gettext("Edited"),
+    "coarse": lazy_gettext("Coarser source"),
+    "suspect": lazy_gettext("Suspect"),
+    "missing": lazy_gettext("Missing"),
+}
+
+IRRADIANCE = {"measured": lazy_gettext("measured irradiance"), "modelled": lazy_gettext("modelled irradiance")}
+BASES = {"known": lazy_gettext("known"), "fitted": lazy_gettext("fitted"), "assumed": lazy_gettext("assumed")}
+CORROBORATION = {
+    "corroborated": lazy_gettext("Corroborated"),
+    "uncorroborated": lazy_gettext("Uncorroborated"),
+    "contradicted": lazy_gettext("Contradicted"),
+}
+KINDS = {
+    DeviceKind.GENERATION: lazy_gettext("generation"),
+    DeviceKind.CONSUMPTION: lazy_gettext("consumption"),
+    DeviceKind.STORAGE_CHARGE: lazy_gettext("storage, charging"),
+    DeviceKind.STORAGE_DISCHARGE: lazy_gettext("storage, discharging"),
+}
+JOBS = {
+    "queued": lazy_gettext("Waiting"),
+    "running": lazy_gettext("Running"),
+    "done": lazy_gettext("Done"),
+    "failed": lazy_gettext("Did not finish"),
+}
+LANGUAGE_NAMES = {"en": "English", "es": "Español", "ru": "Русский"}
+
+CONTRACTS = {
+    "AccessManager": lazy_gettext("Access manager"),
+    "DeviceRegistry": lazy_gettext("Device registry"),
+    "Notary": lazy_gettext("Notary"),
+    "EnergyCertificate": lazy_gettext("Energy certificates"),
+    "EmissionFactors": lazy_gettext("Emission factors"),
+    "MitigationOutcome": lazy_gettext("Mitigation outcomes"),
+}
+
+#: Events and calls in words.
+ACTS = {
+    "DeviceRegistered": lazy_gettext("Device registered"),
+    "AccountSet": lazy_gettext("Account of a device set"),
+    "CapacitySet": lazy_gettext("Capacity set"),
+    "DeviceDeactivated": lazy_gettext("Device deactivated"),
+    "CertificateBound": lazy_gettext("Certificate contract bound"),
+    "Notarized": lazy_gettext("Batch notarized"),
+    "Revoked": lazy_gettext("Batch revoked"),
+    "SignersSet": lazy_gettext("Witnesses appointed"),
+    "SignerRemoved": lazy_gettext("Witness removed"),
+    "Issued": lazy_gettext("Certificate issued"),
+    "Settled": lazy_gettext("Debt settled"),
+    "SkippedCertified": lazy_gettext("Skipped: certified already"),
+    "SkippedRefused": lazy_gettext("Skipped: receiver refused"),
+    "Corrected": lazy_gettext("Statement corrected"),
+    "DebtIncurred": lazy_gettext("Debt incurred"),
+    "Consumed": lazy_gettext("Certificates consumed"),
+    "TransferSingle": lazy_gettext("Transfer"),
+    "TransferBatch": lazy_gettext("Transfer of several"),
+    "Retired": lazy_gettext("Retired"),
+    "RetiredBatch": lazy_gettext("Several retired"),
+    "Converted": lazy_gettext("Converted to a mitigation outcome"),
+    "LeviesTaken": lazy_gettext("Levies taken"),
+    "FactorPublished": lazy_gettext("Emission factor published"),
+    "FactorSuperseded": lazy_gettext("Emission factor superseded"),
+    "ApprovalForAll": lazy_gettext("Allowance changed"),
+    "register": lazy_gettext("Register a device"),
+    "notarize": lazy_gettext("Notarize a batch"),
+    "revoke": lazy_gettext("Revoke a batch"),
+    "issue": lazy_gettext("Issue a certificate"),
+    "issueMany": lazy_gettext("Issue certificates"),
+    "issueAndRetire": lazy_gettext("Issue and retire"),
+    "correct": lazy_gettext("Correct a statement"),
+    "settleDebt": lazy_gettext("Settle a debt"),
+    "safeTransferFrom": lazy_gettext("Transfer"),
+    "safeBatchTransferFrom": lazy_gettext("Transfer of several"),
+    "retire": lazy_gettext("Retire"),
+    "retireBatch": lazy_gettext("Retire several"),
+    "retireBySig": lazy_gettext("Retire by signature"),
+    "retireBatchBySig": lazy_gettext("Retire several by signature"),
+    "convert": lazy_gettext("Convert to a mitigation outcome"),
+    "publish": lazy_gettext("Publish an emission factor"),
+    "supersede": lazy_gettext("Supersede an emission factor"),
+    "setApprovalForAll": lazy_gettext("Change an allowance"),
+}
+
+
+def act(name: str | None) -> str:
+    """An event or a call in words; the contract's own name where there are none."""
+    return str(ACTS.get(name or "", name or gettext("Call")))
+
+
+def kwh(energy_wh: int | None) -> str:
+    """Wh as kWh with three decimals and the reader's marks."""
+    return "–" if energy_wh is None else str(format_decimal(Decimal(energy_wh) / 1000, "#,##0.000"))
+
+
+def number(value: int | None) -> str:
+    return "–" if value is None else str(format_decimal(value))
+
+
+def mass(grams: int | None) -> str:
+    """Grams as kg with three decimals."""
+    return "–" if grams is None else str(format_decimal(Decimal(grams) / 1000, "#,##0.000"))
+
+
+def utc(seconds: int | float | None) -> str:
+    """``2016-07-14 20:14:09 UTC``, the same in every language."""
+    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(seconds: int | float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def day(seconds: int | None) -> str:
+    """The UTC day in the reader's words: ``14 July 2016``."""
+    return "–" if seconds is None else str(format_date(datetime.fromtimestamp(seconds, UTC).date(), "long"))
+
+
+def isoday(seconds: int | None) -> str:
+    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def age(seconds: int | float | None) -> str:
+    """How long ago, or ahead."""
+    if seconds is None:
+        return "–"
+    delta = seconds - time.time()
+    return gettext("just now") if abs(delta) < 5 else str(format_timedelta(delta, add_direction=True, threshold=1.5))
+
+
+def period(start: int, duration: int) -> str:
+    """A whole UTC day by its name, anything else from – to."""
+    if duration == 86_400 and start % 86_400 == 0:
+        return day(start)
+    return f"{utc(start)[:16]} – {utc(start + duration)[:16]} UTC"
+
+
+def hours(seconds: int) -> str:
+    if seconds % 86_400 == 0:
+        return ngettext("%(num)d day", "%(num)d days", seconds // 86_400)
+    if seconds % 3_600 == 0:
+        return ngettext("%(num)d hour", "%(num)d hours", seconds // 3_600)
+    return ngettext("%(num)d minute", "%(num)d minutes", seconds // 60)
+
+
+def short(value: str | None) -> str:
+    """A hash or address, shortened in the middle."""
+    return "–" if not value else value if len(value) <= 14 else f"{value[:6]}…{value[-4:]}"
+
+
+def tame(value: Any, longest: int = LONGEST_TEXT) -> str:
+    """A text off the chain: no control or direction characters, and no longer than ``longest``. Escaping is the template's."""
+    text = _INVISIBLE.sub(" ", str(value))
+    return text if len(text) <= longest else text[:longest].rstrip() + "…"
+
+
+def technology(fuel_code: int, technology_code: int) -> str:
+    """The EECS codes in words where they are well known, else the codes."""
+    fuel = str(fuel_code).zfill(8)
+    for prefix, name in (
+        ("010401", gettext("Solar")), ("010501", gettext("Wind")), ("010502", gettext("Hydro")), ("010503", gettext("Marine")),
+    ):  # fmt: skip
+        if fuel.startswith(prefix):
+            return gettext("Photovoltaic") if prefix == "010401" and str(technology_code).zfill(6).startswith("0101") else name
+    return f"F{fuel}"
+
+
+def language() -> str:
+    locale = get_locale()
+    return str(locale.language) if locale else "en"
+
+
+def month(first: Any) -> str:
+    return str(format_date(first, "LLLL yyyy")).capitalize()
+
+
+def weekdays() -> list[str]:
+    locale = get_locale()
+    names = locale.days["stand-alone"]["narrow"] if locale else {}
+    return [names.get(i, "") for i in range(7)]
