@@ -21,7 +21,16 @@ import pyarrow.parquet as pq
 from .domain import Statement, Visibility
 from .errors import ArchiveError
 from .merkle import MerkleTree
-from .protocol import BYTES_PER_SLOT, SLOT_SECONDS, day_hash, day_parts, keccak256, manifest_bytes, profile_hash, statement_leaf
+from .protocol import (
+    BYTES_PER_SLOT,
+    SLOT_SECONDS,
+    day_hash,
+    day_parts,
+    keccak256,
+    manifest_bytes,
+    profile_hash,
+    statement_leaf,
+)
 
 SCHEMA = "wattmark/archive/1"
 

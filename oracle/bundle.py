@@ -21,22 +21,21 @@ from .protocol import keccak256, manifest_bytes, parse_token_id, statement_leaf,
 MAX_ASSESSMENTS_BYTES = 2 << 20
 
 # Fields of what is hashed, in order (Ethereum yellow paper, EIPs 1559, 2930, 4844, 4788, 4895, 7685, 7702).
-_HEADER = (
-    "parentHash sha3Uncles miner stateRoot transactionsRoot receiptsRoot logsBloom difficulty number gasLimit gasUsed timestamp "
-    "extraData mixHash nonce baseFeePerGas withdrawalsRoot blobGasUsed excessBlobGas parentBeaconBlockRoot requestsHash"
-).split()
-_HEADER_LEAST = 15
+_PLACE = ["parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot", "logsBloom"]
+_WORK = ["difficulty", "number", "gasLimit", "gasUsed", "timestamp", "extraData", "mixHash", "nonce"]
+_LATER = ["baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot", "requestsHash"]
+_HEADER = [*_PLACE, *_WORK, *_LATER]
+_SIGNATURE = ["yParity", "r", "s"]
+_FEES = ["chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas", "to", "value", "input", "accessList"]
 _TRANSACTION = {
-    0: "nonce gasPrice gas to value input v r s",
-    1: "chainId nonce gasPrice gas to value input accessList yParity r s",
-    2: "chainId nonce maxPriorityFeePerGas maxFeePerGas gas to value input accessList yParity r s",
-    3: "chainId nonce maxPriorityFeePerGas maxFeePerGas gas to value input accessList maxFeePerBlobGas blobVersionedHashes yParity r s",
-    4: "chainId nonce maxPriorityFeePerGas maxFeePerGas gas to value input accessList authorizationList yParity r s",
+    0: ["nonce", "gasPrice", "gas", "to", "value", "input", "v", "r", "s"],
+    1: ["chainId", "nonce", "gasPrice", "gas", "to", "value", "input", "accessList", *_SIGNATURE],
+    2: [*_FEES, *_SIGNATURE],
+    3: [*_FEES, "maxFeePerBlobGas", "blobVersionedHashes", *_SIGNATURE],
+    4: [*_FEES, "authorizationList", *_SIGNATURE],
 }
-#: Where a field is bytes of a given length and not a number without leading zeros.
-_BYTES = {"to", "input", "accessList", "blobVersionedHashes", *_HEADER} - set(
-    "difficulty number gasLimit gasUsed timestamp baseFeePerGas blobGasUsed excessBlobGas".split()
-)
+#: Fields that are bytes as they stand; the others are numbers, without leading zeros.
+_BYTES = {"to", "input", *_PLACE, "extraData", "mixHash", "withdrawalsRoot", "parentBeaconBlockRoot", "requestsHash"}
 
 
 class Unproven(Exception):
@@ -82,13 +81,16 @@ def make_retirement_bundle(
     """
     transactions = _Transactions(chain)
     retired = _first(
-        event for name in ("Retired", "RetiredBatch") for event in chain.events("EnergyCertificate", name, arguments={"number": number})
+        event
+        for name in ("Retired", "RetiredBatch")
+        for event in chain.events("EnergyCertificate", name, arguments={"number": number})
     )
     if retired is None:
         raise ChainError(f"there is no retirement {number} on chain {chain.config.chain_id}")
     transactions.add(retired)
     ids = [retired.values["id"]] if retired.name == "Retired" else retired.values["ids"]
-    entries, members = [], {}
+    entries: list[dict[str, Any]] = []
+    members: dict[str, bytes] = {}
     for certificate_id in sorted(set(ids)):
         for root, hashed in _roots_behind(chain, certificate_id):
             archive = read_archive(archive_folder, root)
@@ -101,7 +103,11 @@ def make_retirement_bundle(
 
 def _roots_behind(chain: ChainView, certificate_id: int) -> list[tuple[bytes, bytes]]:
     """Root and profile hash of each statement that issued or corrected a certificate, in chain order."""
-    events = [e for name in ("Issued", "Corrected") for e in chain.events("EnergyCertificate", name, arguments={"id": certificate_id})]
+    events = [
+        e
+        for name in ("Issued", "Corrected")
+        for e in chain.events("EnergyCertificate", name, arguments={"id": certificate_id})
+    ]
     ordered = sorted(events, key=lambda event: (event.block_number, event.log_index))
     return list(dict.fromkeys((bytes(event.values["root"]), bytes(event.values["profileHash"])) for event in ordered))
 
@@ -116,7 +122,11 @@ def _record_behind(archive: Archive, certificate_id: int, hashed: bytes) -> Arch
 
 
 def _statement(
-    chain: ChainView, transactions: _Transactions, archive: Archive, record: ArchivedStatement, include_profile: bool | None
+    chain: ChainView,
+    transactions: _Transactions,
+    archive: Archive,
+    record: ArchivedStatement,
+    include_profile: bool | None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """A statement as ``statements.json`` has it, and its archive's members; its transactions are added to ``transactions``."""
     manifest = manifest_bytes(archive.manifest)
@@ -177,10 +187,11 @@ def _write(
         "schema": verify.SCHEMA,
         "chainId": chain.config.chain_id,
         "contracts": {
-            name: {"address": one.address.lower(), "codeHash": _hex(one.code_hash)} for name, one in chain.book.contracts.items()
+            name: {"address": one.address.lower(), "codeHash": _hex(one.code_hash)}
+            for name, one in chain.book.contracts.items()
         },
         "retirement": None if retirement is None else str(retirement),
-        "members": verify.stated(members),
+        "members": {name: verify.stated(content) for name, content in members.items()},
     }
     manifest["seal"] = verify.seal(manifest)
     packed = verify.pack_zip(members | {"manifest.json": verify.canonical(manifest)})
@@ -246,10 +257,10 @@ def proven_transaction(chain: ChainView, transaction: bytes) -> dict[str, Any]:
 
 
 def _proof(values: Sequence[bytes], index: int, root: str, what: str) -> list[str]:
-    trie = Trie({verify.rlp_encode(_integer(i)): value for i, value in enumerate(values)})
+    trie = Trie({verify.rlp_encode(verify.big_endian(i)): value for i, value in enumerate(values)})
     if _hex(trie.root) != root:
         raise Unproven(f"the {what} of the block, encoded as Ethereum's, do not hash to its {what} root")
-    return [_hex(node) for node in trie.proof(verify.rlp_encode(_integer(index)))]
+    return [_hex(node) for node in trie.proof(verify.rlp_encode(verify.big_endian(index)))]
 
 
 def _receipts(chain: ChainView, block: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -289,7 +300,7 @@ def _raw_transaction(chain: ChainView, transaction: Mapping[str, Any]) -> bytes:
 def encode_header(block: Mapping[str, Any]) -> bytes:
     """RLP of a block header from its JSON-RPC fields, with as many of the later forks' fields as it has."""
     names = [name for name in _HEADER if block.get(name) is not None]
-    if names != _HEADER[: len(names)] or len(names) < _HEADER_LEAST:
+    if names != _HEADER[: len(names)] or len(names) < len(_PLACE + _WORK):
         raise Unproven("block headers of this chain have not the fields of Ethereum's")
     return verify.rlp_encode([_field(name, block[name]) for name in names])
 
@@ -297,14 +308,19 @@ def encode_header(block: Mapping[str, Any]) -> bytes:
 def encode_transaction(transaction: Mapping[str, Any]) -> bytes:
     """Signed bytes of a transaction of type 0 to 4 from its JSON-RPC fields; KeyError for another type or a missing field."""
     kind = int(transaction.get("type") or "0x0", 16)
-    fields = [_field(name, _yparity(transaction) if name == "yParity" else transaction[name]) for name in _TRANSACTION[kind].split()]
+    fields = [
+        _field(name, _yparity(transaction) if name == "yParity" else transaction[name]) for name in _TRANSACTION[kind]
+    ]
     return (bytes((kind,)) if kind else b"") + verify.rlp_encode(fields)
 
 
 def encode_receipt(receipt: Mapping[str, Any]) -> bytes:
     """A receipt as the receipts trie holds it, from its JSON-RPC fields (after Byzantium: with a status)."""
     kind = int(receipt.get("type") or "0x0", 16)
-    logs = [[_bytes(log["address"]), [_bytes(topic) for topic in log["topics"]], _bytes(log["data"])] for log in receipt["logs"]]
+    logs = [
+        [_bytes(log["address"]), [_bytes(topic) for topic in log["topics"]], _bytes(log["data"])]
+        for log in receipt["logs"]
+    ]
     fields = [_number(receipt["status"]), _number(receipt["cumulativeGasUsed"]), _bytes(receipt["logsBloom"]), logs]
     return (bytes((kind,)) if kind else b"") + verify.rlp_encode(fields)
 
@@ -320,14 +336,21 @@ def _field(name: str, value: Any) -> Any:
         return [_bytes(one) for one in value]
     if name == "authorizationList":
         return [
-            [_number(one["chainId"]), _bytes(one["address"]), _number(one["nonce"]), _number(_yparity(one)), _number(one["r"]), _number(one["s"])]
+            [
+                _number(one["chainId"]),
+                _bytes(one["address"]),
+                _number(one["nonce"]),
+                _number(_yparity(one)),
+                _number(one["r"]),
+                _number(one["s"]),
+            ]
             for one in value
         ]
     if name == "nonce" and len(value) == 18:
         return _bytes(value)  # a header's nonce is eight bytes, a transaction's a number
     if name == "to" and value is None:
         return b""
-    return _bytes(value) if name in _BYTES and name != "nonce" else _number(value)
+    return _bytes(value) if name in _BYTES else _number(value)
 
 
 def _bytes(value: str) -> bytes:
@@ -335,11 +358,7 @@ def _bytes(value: str) -> bytes:
 
 
 def _number(value: str) -> bytes:
-    return _integer(int(value, 16))
-
-
-def _integer(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+    return verify.big_endian(int(value, 16))
 
 
 class Trie:
@@ -347,14 +366,14 @@ class Trie:
 
     def __init__(self, pairs: Mapping[bytes, bytes]):
         self._nodes: dict[bytes, bytes] = {}
-        items = sorted((_nibbles(key), value) for key, value in pairs.items())
+        items = sorted((tuple(verify.nibbles(key)), value) for key, value in pairs.items())
         top = verify.rlp_encode(self._node(items, 0))
         self.root = keccak256(top)
         self._nodes[self.root] = top
 
     def proof(self, key: bytes) -> list[bytes]:
         """The nodes from the root to ``key``, those left out that stand inside their parent."""
-        path, found, node = list(_nibbles(key)), [], self.root
+        path, found, node = verify.nibbles(key), [], self.root
         while True:
             if isinstance(node, bytes):
                 found.append(self._nodes[node])
@@ -364,10 +383,10 @@ class Trie:
                     return found
                 node = node[path.pop(0)]
                 continue
-            part = _nibbles(node[0])
+            part = verify.nibbles(node[0])
             if part[0] & 2:
                 return found
-            path = path[len(part) - (1 if part[0] & 1 else 2) :]
+            path = path[len(part) - (1 if part[0] & 1 else 2) :]  # part begins with its flags
             node = node[1]
 
     def _node(self, items: list[tuple[tuple[int, ...], bytes]], depth: int) -> list[Any]:
@@ -395,10 +414,6 @@ class Trie:
             return node
         self._nodes[keccak256(encoded)] = encoded
         return keccak256(encoded)
-
-
-def _nibbles(data: bytes) -> tuple[int, ...]:
-    return tuple(nibble for byte in data for nibble in (byte >> 4, byte & 15))
 
 
 def _compact(nibbles: Sequence[int], *, leaf: bool) -> bytes:

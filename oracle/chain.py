@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from eth_abi import decode
@@ -28,13 +28,11 @@ from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 from web3.exceptions import (
     BadResponseFormat,
-    BlockNotFound,
     ContractLogicError,
     TransactionNotFound,
     Web3Exception,
     Web3RPCError,
 )
-from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import RPCEndpoint
 
 from .config import NetworkConfig
@@ -48,6 +46,7 @@ READ_ATTEMPTS = 4
 BACKOFF_SECONDS = 0.1
 #: Nodes refuse to search more blocks than about this for events in one request.
 LOG_RANGE_BLOCKS = 1_000
+CALLS_PER_REQUEST = 100
 
 _BATCH = f"({','.join(BATCH_TYPES)})"
 _NOTARIZE = keccak256(f"notarize({_BATCH},bytes[])".encode())[:4]
@@ -295,25 +294,26 @@ class ChainView:
     # blocks and finality
 
     def head(self) -> BlockRef:
-        return self._block("latest")
+        latest = self._block("latest")
+        if latest is None:
+            raise ChainError("the node has no latest block")
+        return latest
 
     def block(self, number: int) -> BlockRef | None:
         """The canonical block with this number, None if the chain is not that long (any more)."""
-        try:
-            return self._block(number)
-        except BlockNotFound:
-            return None
+        return self._block(hex(number))
 
     def final_number(self) -> int:
         """Number of the last final block by the network's rule; -1 while nothing is final."""
         if self.config.finality_depth is not None:
             return self.head().number - self.config.finality_depth
         try:
-            return self._block("finalized").number
-        except (BlockNotFound, ChainError) as fault:
-            if isinstance(fault, ChainUnreachable):
-                raise
-            return -1
+            final = self._block("finalized")
+        except ChainUnreachable:
+            raise
+        except ChainError:
+            return -1  # nodes without that tag answer with an error
+        return final.number if final else -1
 
     def is_canonical(self, number: int, block_hash: bytes) -> bool:
         block = self.block(number)
@@ -383,7 +383,7 @@ class ChainView:
     def transaction(self, transaction: bytes) -> Transaction | None:
         """The transaction with this hash, None if the node does not know it."""
         try:
-            found = self._read(lambda w3: w3.eth.get_transaction(_hash32(transaction)))
+            found = self._read(lambda w3: w3.eth.get_transaction(cast(Any, _hex(transaction))))
         except TransactionNotFound:
             return None
         block_hash = found.get("blockHash")
@@ -401,7 +401,7 @@ class ChainView:
     def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a mined transaction, None while there is none."""
         try:
-            found = self._read(lambda w3: w3.eth.get_transaction_receipt(_hash32(transaction)))
+            found = self._read(lambda w3: w3.eth.get_transaction_receipt(cast(Any, _hex(transaction))))
         except TransactionNotFound:
             return None
         events = tuple(event for log in found["logs"] if (event := self._decode_log(log)))
@@ -425,13 +425,41 @@ class ChainView:
 
         return self._read(ask)
 
+    def request_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        """As :meth:`request`, for many ``(method, params)`` in as few round trips; ChainError if any one failed."""
+        results: list[Any] = []
+        for first in range(0, len(calls), CALLS_PER_REQUEST):
+            piece = [(RPCEndpoint(method), list(params)) for method, params in calls[first : first + CALLS_PER_REQUEST]]
+            results += self._read(lambda w3, piece=piece: _batched(w3, piece))  # type: ignore[misc]
+        return results
+
     # the Notary
 
     def notarization(self, root: bytes, at: BlockRef | None = None) -> Notarization:
         """What the chain keeps of ``root``; its ``status`` is NONE if it was never notarized."""
-        fields = self.call("Notary", "notarization", root, at=at)
-        notarized_at, start, end, statements, energy_wh, kind, status, epoch = fields
-        return Notarization(notarized_at, start, end, statements, energy_wh, kind, BatchStatus(status), epoch)
+        return _notarization(self.call("Notary", "notarization", root, at=at))
+
+    def notarizations(self, roots: Sequence[bytes], at: BlockRef) -> list[Notarization]:
+        """As :meth:`notarization` for many roots at one block."""
+        to = self.address("Notary")
+        calls = [
+            ("eth_call", [{"to": to, "data": _hex(self.encode("Notary", "notarization", root))}, _pinned(at)])
+            for root in roots
+        ]
+        outputs = self._contract("Notary").get_function_by_name("notarization").abi["outputs"]
+        types = [_type(entry) for entry in outputs]
+        return [_notarization(decode(types, bytes.fromhex(raw[2:]))[0]) for raw in self.request_many(calls)]
+
+    def blocks(self, numbers: Sequence[int]) -> list[BlockRef | None]:
+        """As :meth:`block` for many numbers."""
+        return [
+            _block_ref(raw) for raw in self.request_many([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
+        ]
+
+    def inputs(self, transactions: Sequence[bytes]) -> list[bytes | None]:
+        """Calldata of many transactions; None for one that the node does not know."""
+        found = self.request_many([("eth_getTransactionByHash", [_hex(one)]) for one in transactions])
+        return [None if raw is None else bytes.fromhex(raw["input"][2:]) for raw in found]
 
     def find_notarization(self, root: bytes, at: BlockRef | None = None) -> NotarizedEvent | None:
         """The event that notarized ``root``, None if it was never notarized.
@@ -506,16 +534,16 @@ class ChainView:
             if decoded:
                 yield decoded
 
-    def _block(self, which: Any) -> BlockRef:
-        found = self._read(lambda w3: w3.eth.get_block(which))
-        return BlockRef(found["number"], bytes(found["hash"]), found["timestamp"], found.get("baseFeePerGas"))
+    def _block(self, which: str) -> BlockRef | None:
+        return _block_ref(self.request("eth_getBlockByNumber", which, False))
 
     def _first_block_since(self, time: int, last: int) -> int:
         """Number of the first block with a time not before ``time`` (UTC seconds), between deployment and ``last``."""
         low, high = self.book.deployed_block, last
         while low < high:
             middle = (low + high) // 2
-            if self._block(middle).time < time:
+            block = self.block(middle)
+            if block is not None and block.time < time:
                 low = middle + 1
             else:
                 high = middle
@@ -552,7 +580,7 @@ class ChainView:
                     fault = missing
                 except ContractLogicError as refused:
                     raise Reverted(self._reason(refused)) from None
-                except (BlockNotFound, TransactionNotFound):
+                except TransactionNotFound:
                     raise
                 except Web3RPCError as answer:
                     if at is not None and not self.is_canonical(at.number, at.hash):
@@ -690,16 +718,39 @@ def _batch(fields: Sequence[Any]) -> Batch:
 def _node(url: str, timeout_seconds: float) -> Web3:
     # Retrying is decided here, by what is asked; the provider's own retries would also resend.
     w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None))
-    # Headers of proof-of-authority chains carry more extra data than the format allows.
-    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    # It would ask for the chain id before every call, and refuse the longer headers of proof-of-authority chains.
+    w3.middleware_onion.remove("validation")
     return w3
+
+
+def _block_ref(found: Mapping[str, Any] | None) -> BlockRef | None:
+    if found is None:
+        return None
+    fee = found.get("baseFeePerGas")
+    number, time_ = int(found["number"], 16), int(found["timestamp"], 16)
+    return BlockRef(number, bytes.fromhex(found["hash"][2:]), time_, None if fee is None else int(fee, 16))
+
+
+def _notarization(fields: Sequence[Any]) -> Notarization:
+    notarized_at, start, end, statements, energy_wh, kind, status, epoch = fields
+    return Notarization(notarized_at, start, end, statements, energy_wh, kind, BatchStatus(status), epoch)
+
+
+def _batched(w3: Web3, calls: list[tuple[RPCEndpoint, Any]]) -> list[Any]:
+    answers = cast(HTTPProvider, w3.provider).make_batch_request(calls)
+    if not isinstance(answers, list) or len(answers) != len(calls):
+        raise Web3RPCError("batch", rpc_response=answers if isinstance(answers, dict) else None)
+    for answer in answers:
+        if answer.get("error") is not None:
+            raise Web3RPCError("batch", rpc_response=answer)
+    return [answer["result"] for answer in sorted(answers, key=lambda answer: int(str(answer["id"])))]
 
 
 def _pinned(at: BlockRef | None) -> Any:
     return "latest" if at is None else {"blockHash": "0x" + at.hash.hex(), "requireCanonical": True}
 
 
-def _hash32(value: bytes) -> Any:
+def _hex(value: bytes) -> str:
     return "0x" + value.hex()
 
 

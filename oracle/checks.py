@@ -34,7 +34,7 @@ from .chain import (
     notarize_call,
 )
 from .domain import SLOT_SECONDS, Batch, BatchStatus, CheckResult, Finding, NotaryDomain, Quality, Statement, Verdict
-from .errors import ArchiveError, ChainError, ProtocolError
+from .errors import ArchiveError, ChainError, ChainUnreachable, ProtocolError
 from .merkle import root_from_proof
 from .protocol import BYTES_PER_SLOT, batch_digest, day_parts, keccak256, pack_profile, statement_leaf, unpack_profile
 
@@ -130,22 +130,33 @@ class ChainFacts:
         return event if block and block.hash == event.block_hash else None
 
     def prefetch(self, roots: Sequence[bytes]) -> None:
-        """Read the events of many roots in one sweep where that takes fewer requests than one by one."""
+        """Read what checks of many roots need in few round trips; what a node refuses is read one by one later."""
         head = self.head()
-        sweep = (head.number - self.chain.book.deployed_block) // LOG_RANGE_BLOCKS + 1
-        if sweep <= len(roots):
+        try:
+            records = self.chain.notarizations(roots, head)
+            self._known |= {("notarization", root): record for root, record in zip(roots, records, strict=True)}
+            sweep = (head.number - self.chain.book.deployed_block) // LOG_RANGE_BLOCKS + 1
+            if sweep > len(roots):
+                return
             wanted = set(roots)
-            for event in self._once(("sweep",), lambda: list(self.chain.notarized_events(None, head.number))):
-                if event.batch.root in wanted:
-                    self._known[("event", event.batch.root)] = event
+            events = [event for event in self.chain.notarized_events(None, head.number) if event.batch.root in wanted]
+            self._known |= {("event", event.batch.root): event for event in events}
+            numbers = sorted({event.block_number for event in events})
+            blocks = self.chain.blocks(numbers)
+            self._known |= {("block", number): block for number, block in zip(numbers, blocks, strict=True)}
+            inputs = self.chain.inputs([event.transaction for event in events])
+            self._known |= {("input", event.transaction): data for event, data in zip(events, inputs, strict=True)}
+        except ChainError as fault:
+            if isinstance(fault, ChainUnreachable):
+                self._fault = fault
 
     def receipt(self, transaction: bytes) -> Receipt | None:
         return self._once(("receipt", transaction), lambda: self.chain.receipt(transaction))
 
     def notarize_call(self, event: NotarizedEvent) -> tuple[Batch, tuple[bytes, ...]] | None:
         """Batch and signatures as they were handed to the Notary."""
-        sent = self._once(("transaction", event.transaction), lambda: self.chain.transaction(event.transaction))
-        return notarize_call(sent.input, event.batch.root) if sent else None
+        data = self._once(("input", event.transaction), lambda: self.chain.inputs([event.transaction])[0])
+        return notarize_call(data, event.batch.root) if data is not None else None
 
     def signer_set(self, epoch: int) -> SignerSet:
         head = self.head()
@@ -329,20 +340,16 @@ def _check_finality(evidence: StatementEvidence, facts: ChainFacts) -> Finding:
         return Finding(Verdict.NOT_FOUND, "No transaction in the chain notarized this root.")
     claimed = evidence.transaction if evidence.transaction is not None else event.transaction
     figures: dict[str, Any] = {"transaction": _hex(claimed)}
-    receipt = facts.receipt(claimed) if len(claimed) == 32 else None
-    if receipt is None:
-        return Finding(Verdict.NOT_FOUND, "The chain has no transaction with the hash shown.", figures)
-    block = facts.block(receipt.block_number)
-    if block is None or block.hash != receipt.block_hash:
+    if claimed != event.transaction:
+        if len(claimed) != 32 or facts.receipt(claimed) is None:
+            return Finding(Verdict.NOT_FOUND, "The chain has no transaction with the hash shown.", figures)
+        reason = "The transaction shown is not the one that notarized this root."
+        return Finding(Verdict.MISMATCH, reason, figures | {"notarizing_transaction": _hex(event.transaction)})
+    block = facts.block(event.block_number)
+    if block is None or block.hash != event.block_hash:
         return Finding(Verdict.NOT_FOUND, "The transaction's block is no longer part of the chain.", figures)
     final = facts.final_number()
     figures |= {"block": block.number, "block_hash": _hex(block.hash), "final_block": max(final, 0)}
-    notarized = any(
-        found.contract == "Notary" and found.name == "Notarized" and bytes(found.values["root"]) == evidence.root
-        for found in receipt.events
-    )
-    if not notarized:
-        return Finding(Verdict.MISMATCH, "The transaction shown is not the one that notarized this root.", figures)
     if block.number > final:
         reason = f"The transaction is in block {block.number}; blocks are final up to {max(final, 0)}."
         return Finding(Verdict.NOT_FINAL, reason, figures)
@@ -377,7 +384,7 @@ def _check_authority(evidence: StatementEvidence, facts: ChainFacts) -> Finding:
         return Finding(Verdict.MISMATCH, "The batch that was signed is not the one that the event names.", figures)
     signed = [signatures] if evidence.signatures is None else [signatures, evidence.signatures]
     for set_of_signatures in signed:
-        signers = [_recover(digest, signature) for signature in set_of_signatures]
+        signers = [recover_signer(digest, signature) for signature in set_of_signatures]
         figures["signers"] = [signer or "unreadable" for signer in signers]
         strangers = [signer for signer in signers if signer not in appointed.signers]
         if strangers:
@@ -393,7 +400,7 @@ def _check_authority(evidence: StatementEvidence, facts: ChainFacts) -> Finding:
     return Finding(Verdict.VERIFIED, reason, figures)
 
 
-def _recover(digest: bytes, signature: bytes) -> str | None:
+def recover_signer(digest: bytes, signature: bytes) -> str | None:
     """Address whose key made a 65-byte signature; None if it is no signature."""
     if len(signature) != 65 or signature[64] not in (27, 28):
         return None

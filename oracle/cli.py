@@ -347,7 +347,7 @@ def seal(desk: Desk, as_json: bool) -> None:
     with progress_shown(as_json) as progress:
         assess_all(desk.config, desk.store, progress)
         archives = seal_days(desk.config, desk.store, progress)
-    facts = [
+    facts: list[dict[str, Any]] = [
         {
             "root": "0x" + archive.root.hex(),
             "statements": len(archive.records),
@@ -363,7 +363,7 @@ def seal(desk: Desk, as_json: bool) -> None:
         print_table(
             "Sealed",
             ("root", "statements", "kWh"),
-            [(fact["root"], fact["statements"], format_kwh(int(fact["energy_wh"]))) for fact in facts],
+            [(fact["root"], fact["statements"], format_kwh(fact["energy_wh"])) for fact in facts],
         )
 
 

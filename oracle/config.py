@@ -58,6 +58,7 @@ class OracleConfig:
 
     ``key`` signs as a witness and sends transactions; None means dry run: nothing can be signed or sent.
     ``review_key`` is the collaborator's at this machine; ``reviewers`` are those whose decisions count.
+    ``witnesses`` are asked for signatures; a witness answers the ``coordinators`` alone, on ``listen`` (host:port).
     """
 
     file: Path
@@ -71,6 +72,8 @@ class OracleConfig:
     review_key: KeyFile | None = None
     reviewers: tuple[str, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
+    coordinators: tuple[str, ...] = ()
+    listen: str = "127.0.0.1:8101"
 
     @classmethod
     def load(cls, file: Path | str) -> OracleConfig:
@@ -103,6 +106,8 @@ class OracleConfig:
             review_key=_key(top, "review_key"),
             reviewers=tuple(top.address(value) for value in top.texts("reviewers")),
             witnesses=tuple(_witness(section) for section in top.sections("witnesses")),
+            coordinators=tuple(top.address(value) for value in top.texts("coordinators")),
+            listen=_listen(top),
         )
         network.close()
         top.close()
@@ -199,6 +204,14 @@ def _database_url(top: _Section) -> str:
         if not url.database or url.database == ":memory:":
             raise top.fail("database", "a file, sqlite:///path; a database in memory forgets what was signed")
         return f"sqlite:///{(top.file.parent / url.database).resolve()}"
+    return text
+
+
+def _listen(top: _Section) -> str:
+    text = top.text("listen", "127.0.0.1:8101")
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise top.fail("listen", "host:port, such as 127.0.0.1:8101")
     return text
 
 

@@ -7,8 +7,8 @@ forward and, after a reorganisation, back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -19,12 +19,13 @@ from .archive import Archive, ArchivedStatement, read_archive
 from .chain import BlockRef, Chain
 from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
-from .errors import OracleError, WitnessRefused
+from .errors import ArchiveError, WitnessRefused
 from .outbox import ActReport, Driven, Outbox
 from .pipeline import Progress, _silent, assess_all, ingest, seal, unseal
-from .protocol import batch_digest, batch_fields, statement_fields, statement_leaf, token_id
+from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
 from .sites import SitesConfig, load_sites
 from .store import Act, DeviceDay, SealedBatch, Store, WitnessSignature
+from .witness import Proposal, collect_signatures, sign_own
 
 log = structlog.get_logger("oracle.issuance")
 
@@ -53,6 +54,10 @@ class Sent:
         }
 
 
+#: Gets the signatures for a proposed batch out of its witnesses: ``(address, 65 bytes)`` of each who signed.
+Collect = Callable[[Batch, Archive], Sequence[tuple[str, bytes]]]
+
+
 def batch_json(batch: Batch) -> dict[str, Any]:
     """A batch as plain JSON values; bytes as 0x texts."""
     fields = asdict(batch) | {"kind": int(batch.kind)}
@@ -63,11 +68,16 @@ def batch_json(batch: Batch) -> dict[str, Any]:
 
 
 def notarize(
-    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = _silent
+    config: OracleConfig,
+    store: Store,
+    chain: Chain,
+    account: LocalAccount,
+    progress: Progress = _silent,
+    collect: Collect | None = None,
 ) -> Sent:
     """Have every sealed batch signed by the witnesses and notarized, oldest first.
 
-    Device-days that witnesses refuse are held and the rest is sealed and proposed again. Raises WitnessRefused where
+    ``collect`` gets the signatures; left out, this oracle signs and asks the configured witnesses. Device-days that witnesses refuse are held and the rest is sealed and proposed again. Raises WitnessRefused where
     too few sign and no device-day explains it, or some are still refused after three proposals.
     """
     confirm(config, store, chain)
@@ -79,7 +89,7 @@ def notarize(
         for done, root in enumerate(roots):
             progress("notarizing batches", done, len(roots))
             try:
-                sent += _notarize(config, store, chain, account, outbox, root)
+                sent += _notarize(config, store, chain, outbox, root, collect or _asking(config, store, chain, account))
             except WitnessRefused as refusal:
                 if not refusal.device_days or proposal == PROPOSALS:
                     raise
@@ -112,25 +122,42 @@ def _act_state(store: Store, chain: Chain, key: str) -> SagaState | None:
         ).one_or_none()
 
 
-def _notarize(
-    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, outbox: Outbox, root: str
-) -> Sent:
+def _notarize(config: OracleConfig, store: Store, chain: Chain, outbox: Outbox, root: str, collect: Collect) -> Sent:
     key = f"notarize:{root}"
     # Bytes that are signed already are followed to their end; only then would other signatures be asked for.
     if _act_state(store, chain, key) in (None, SagaState.QUEUED, SagaState.FAILED):
         archive = _archive(config, root)
         batch = propose_batch(chain, archive)
-        signatures = _signatures(config, store, chain, account, archive, batch)
+        signatures = sorted(collect(batch, archive), key=lambda pair: int(pair[0], 16))
+        _keep_signatures(store, chain, batch, signatures)
         call = chain.encode("Notary", "notarize", batch_fields(batch), [signature for _, signature in signatures])
         outbox.enqueue(key, chain.address("Notary"), call)
     return _driven(outbox.drive(SagaState.MINED), key)
 
 
+def _asking(config: OracleConfig, store: Store, chain: Chain, account: LocalAccount) -> Collect:
+    """Sign oneself, where one is of the signer set, and ask the configured witnesses."""
+
+    def collect(batch: Batch, archive: Archive) -> Sequence[tuple[str, bytes]]:
+        proposal = Proposal(chain.domain, batch, archive.manifest)
+        signer_set = chain.signer_set(batch.signer_epoch)
+        own = [sign_own(store, account, proposal, archive.records)] if account.address in signer_set.signers else []
+        return collect_signatures(proposal, archive.records, config.witnesses, account, signer_set, own=own)
+
+    return collect
+
+
+def _keep_signatures(store: Store, chain: Chain, batch: Batch, signatures: Sequence[tuple[str, bytes]]) -> None:
+    root, digest = "0x" + batch.root.hex(), "0x" + batch_digest(batch, chain.domain).hex()
+    with store.session() as session:
+        session.get_one(SealedBatch, root).parameters = batch_json(batch)
+        for signer, signature in signatures:
+            session.merge(WitnessSignature(root=root, signer=signer, digest=digest, signature="0x" + signature.hex()))
+
+
 def _archive(config: OracleConfig, root: str) -> Archive:
     archive = read_archive(config.archive_folder, bytes.fromhex(root[2:]))
     if archive.problem:
-        from .errors import ArchiveError
-
         raise ArchiveError(archive.problem, root=root)
     return archive
 
@@ -254,45 +281,64 @@ def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
         if was_final and status is not BatchStatus.NONE:
             continue
         states = _states(config, sites, chain, root, status, head, final)
-        _set_states(store, root, states, "revoked on the chain" if status is BatchStatus.REVOKED else "")
+        _set_states(store, root, states, status is BatchStatus.REVOKED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """How far the chain shows a device-day to have come; ``note`` says why no further, where the chain says so."""
+
+    state: DayState
+    note: str = ""
 
 
 def _states(
     config: OracleConfig, sites: SitesConfig, chain: Chain, root: str, status: BatchStatus, head: BlockRef, final: int
-) -> dict[tuple[int, int], DayState]:
+) -> dict[tuple[int, int], _Reached]:
     """What the chain shows of each device-day of a batch."""
-    records = _archive(config, root).records
-    event = None if status is BatchStatus.NONE else chain.find_notarization(bytes.fromhex(root[2:]), head)
+    records, raw_root = _archive(config, root).records, bytes.fromhex(root[2:])
+    event = None if status is BatchStatus.NONE else chain.find_notarization(raw_root, head)
     if event is None:
-        return {(record.statement.device_id, record.statement.start): DayState.SEALED for record in records}
-    query = chain.events(
-        "EnergyCertificate", "Issued", event.block_number, head.number, {"root": bytes.fromhex(root[2:])}
-    )
-    issued_in = {issued.values["id"]: issued.block_number for issued in query}
+        return {(record.statement.device_id, record.statement.start): _Reached(DayState.SEALED) for record in records}
+
+    def seen(name: str) -> dict[int, int]:
+        found = chain.events("EnergyCertificate", name, event.block_number, head.number, {"root": raw_root})
+        return {one.values["id"]: one.block_number for one in found}
+
+    issued, certified, refused = seen("Issued"), seen("SkippedCertified"), seen("SkippedRefused")
     mine = {record.statement for record in issuable(sites, records)}
     states = {}
     for record in records:
         statement = record.statement
-        if statement in mine:
-            block = issued_in.get(token_id(statement.device_id, statement.start, statement.duration))
-            reached = DayState.NOTARIZED if block is None else DayState.FINAL if block <= final else DayState.ISSUED
+        key = statement.device_id, statement.start
+        name = token_id(statement.device_id, statement.start, statement.duration)
+        if statement not in mine:
+            states[key] = _Reached(DayState.FINAL if event.block_number <= final else DayState.NOTARIZED)
+        elif name in issued:
+            states[key] = _Reached(DayState.FINAL if issued[name] <= final else DayState.ISSUED)
+        elif name in refused:
+            states[key] = _Reached(DayState.NOTARIZED, "not issued: the account refused the certificate")
+        elif name in certified:
+            states[key] = _Reached(
+                DayState.NOTARIZED, "not issued: a slot of it was certified before, from another batch"
+            )
         else:
-            reached = DayState.FINAL if event.block_number <= final else DayState.NOTARIZED
-        states[statement.device_id, statement.start] = reached
+            states[key] = _Reached(DayState.NOTARIZED)
     return states
 
 
-def _set_states(store: Store, root: str, states: dict[tuple[int, int], DayState], note: str) -> None:
+def _set_states(store: Store, root: str, reached: dict[tuple[int, int], _Reached], revoked: bool) -> None:
     order = list(DayState)
     with store.session() as session:
         batch = session.get_one(SealedBatch, root)
-        least = min(states.values(), key=order.index)
+        least = min((one.state for one in reached.values()), key=order.index)
         if batch.state is not least:
             batch.state = least
         for day in session.scalars(select(DeviceDay).where(DeviceDay.root == root)):
-            reached = states[day.device_id, day.start]
-            if day.state is not reached:
-                day.state = reached
+            one = reached[day.device_id, day.start]
+            note = "its batch is revoked on the chain" if revoked else one.note
+            if day.state is not one.state:
+                day.state = one.state
             if note and day.reason != note:
                 day.reason = note
 
@@ -307,12 +353,13 @@ def run(
     account: LocalAccount,
     files: Collection[Any] = (),
     progress: Progress = _silent,
+    collect: Collect | None = None,
 ) -> dict[str, Any]:
     """All steps once: ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""
     report = ingest(config, store, files, progress) if files else None
     assessed = report.assessed if report else assess_all(config, store, progress)
     sealed = seal(config, store, progress)
-    sent = notarize(config, store, chain, account, progress) + issue(config, store, chain, account, progress)
+    sent = notarize(config, store, chain, account, progress, collect) + issue(config, store, chain, account, progress)
     return {
         "files": [file.to_json() for file in report.files] if report else [],
         **assessed.to_json(),

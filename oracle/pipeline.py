@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -167,11 +167,7 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
     try:
         data = _bytes_of(file)
         sha256 = hashlib.sha256(data).hexdigest()
-        with store.session() as session:
-            before = session.get(RawFile, sha256)
-        # Known content is read under the name it came with: another name must not give it another meaning.
-        name = before.name if before else file.name
-        taken = _described(sites, file.name, sha256, _read(sites, data, name), known=before is not None)
+        parsed = _read(sites, data, file.name)
     except RefusedInput as refusal:
         log.warning("file refused", file=file.name, reason=refusal.reason, line=refusal.line)
         return IngestedFile(file.name, sha256, refusal=str(refusal))
@@ -179,33 +175,40 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
         config.raw_folder.mkdir(parents=True, exist_ok=True)
         write_whole(kept, data)
-    if before is None:
-        _record_file(store, taken, len(data))
-        log.info("file taken", file=file.name, sha256=sha256, used=taken.used, refused=len(taken.refused))
-    return taken
+    with store.session() as session:
+        before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
+    new = {source: one for source, one in parsed.items() if source not in before}
+    if new:
+        _record_file(store, sites, file.name, sha256, len(data), new)
+        log.info("file taken", file=file.name, sha256=sha256, sources=sorted(new))
+    return _described(sites, file.name, sha256, parsed, known=not new)
 
 
-def _record_file(store: Store, taken: IngestedFile, size_bytes: int) -> None:
+def _record_file(
+    store: Store, sites: SitesConfig, name: str, sha256: str, size_bytes: int, parsed: Mapping[str, Parsed]
+) -> None:
+    named = sources(sites)
     try:
         with store.session() as session:
-            session.add(
-                RawFile(
-                    sha256=taken.sha256,
-                    name=taken.name,
-                    source=", ".join(taken.sources),
-                    format=taken.format,
-                    size_bytes=size_bytes,
-                    rows_used=taken.used,
-                    rows_refused=len(taken.refused),
+            for source, one in parsed.items():
+                session.add(
+                    RawFile(
+                        sha256=sha256,
+                        source=source,
+                        name=name,
+                        format=named[source].format,
+                        size_bytes=size_bytes,
+                        rows_used=one.used,
+                        rows_refused=len(one.refused),
+                    )
                 )
-            )
-            session.flush()
-            session.add_all(
-                RefusedRowRecord(sha256=taken.sha256, line=row.line, text=row.text, reason=row.reason)
-                for row in taken.refused
-            )
+                session.flush()
+                session.add_all(
+                    RefusedRowRecord(sha256=sha256, source=source, line=row.line, text=row.text, reason=row.reason)
+                    for row in one.refused
+                )
     except IntegrityError:
-        log.info("file taken by another process at the same moment", sha256=taken.sha256)
+        log.info("file taken by another process at the same moment", sha256=sha256)
 
 
 def _read(sites: SitesConfig, data: bytes, name: str) -> dict[str, Parsed]:
@@ -324,20 +327,46 @@ def assess_raw(config: OracleConfig, store: Store, progress: Progress = _silent)
             evidence |= raw.files.get((f"station:{station.name}", slots.start), set())
         assessed.append(AssessedDay(assess(device, slots, irradiance), tuple(sorted(evidence))))
     progress("assessing device-days", len(work), len(work))
-    return assessed
+    twins = _twins(work)
+    return [replace(day, assessment=_held_as_twin(day.assessment, twins.get(day.key, ()))) for day in assessed]
+
+
+def _twins(work: Iterable[tuple[DeviceConfig, DaySlots]]) -> dict[tuple[int, int], list[int]]:
+    """Device-days with the very readings of another device's day, and those devices. Days without energy are no sign of it."""
+    alike: dict[tuple[int, tuple[int | None, ...]], list[int]] = {}
+    for device, slots in work:
+        if any(value and value > 0 for value in slots.micro_j):
+            alike.setdefault((slots.start, slots.micro_j), []).append(device.device_id)
+    return {
+        (one, start): [other for other in devices if other != one]
+        for (start, _), devices in alike.items()
+        for one in devices
+        if len(devices) > 1
+    }
+
+
+def _held_as_twin(assessment: DayAssessment, others: Sequence[int]) -> DayAssessment:
+    """The same energy must not be certified for two devices: a day with another's readings waits for a reviewer."""
+    if not others:
+        return assessment
+    reason = f"copied: every reading is that of device {', '.join(str(other) for other in others)}"
+    return replace(assessment, state=DayState.HELD, reasons=(*assessment.reasons, reason))
 
 
 def _read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> _Raw:
     with store.session() as session:
-        records = session.scalars(select(RawFile).order_by(RawFile.sha256)).all()
-    raw = _Raw({}, {})
+        records = session.scalars(select(RawFile).order_by(RawFile.sha256, RawFile.source)).all()
+    named, raw = sources(sites), _Raw({}, {})
     for record in records:
         data = _raw_bytes(config, store, record)
-        for key, parsed in _read(sites, data, record.name).items():
-            raw.parsed.setdefault(key, []).append(parsed)
-            for series in parsed.series:
-                for day in {start - start % DAY_SECONDS for start in series.starts}:
-                    raw.files.setdefault((key, day), set()).add(record.sha256)
+        if record.source not in named:
+            log.warning("source is no longer in the sites file", source=record.source, file=record.name)
+            continue
+        parsed = read(data, named[record.source], record.name)
+        raw.parsed.setdefault(record.source, []).append(parsed)
+        for series in parsed.series:
+            for day in {start - start % DAY_SECONDS for start in series.starts}:
+                raw.files.setdefault((record.source, day), set()).add(record.sha256)
     return raw
 
 
@@ -396,8 +425,9 @@ def assess_all(config: OracleConfig, store: Store, progress: Progress = _silent)
 
 
 def _counts(session: Session) -> dict[DayState, int]:
-    counted = session.execute(select(DeviceDay.state, func.count()).group_by(DeviceDay.state)).all()
-    return {state: count for state in DayState for found, count in (tuple(row) for row in counted) if found is state}
+    rows = session.execute(select(DeviceDay.state, func.count()).group_by(DeviceDay.state))
+    counted: dict[DayState, int] = {row[0]: row[1] for row in rows}
+    return {state: counted[state] for state in DayState if state in counted}
 
 
 def _update(session: Session, row: DeviceDay | None, day: AssessedDay, outcome: tuple[DayState, str]) -> bool:
@@ -865,7 +895,10 @@ def status(store: Store) -> dict[str, Any]:
     with store.session() as session:
         files, used, refused, last = session.execute(
             select(
-                func.count(), func.sum(RawFile.rows_used), func.sum(RawFile.rows_refused), func.max(RawFile.received_at)
+                func.count(RawFile.sha256.distinct()),
+                func.sum(RawFile.rows_used),
+                func.sum(RawFile.rows_refused),
+                func.max(RawFile.received_at),
             ).select_from(RawFile)
         ).one()
         batch = session.scalars(select(SealedBatch).order_by(SealedBatch.sealed_at.desc()).limit(1)).first()

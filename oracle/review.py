@@ -21,7 +21,7 @@ ACCEPT, REJECT = "accept", "reject"
 MAX_REASON = 2_000
 
 #: What is signed, and the type of each.
-_FACTS: dict[str, type] = {
+_FACTS: dict[str, type[int] | type[str]] = {
     "deviceId": int,
     "start": int,
     "version": int,
@@ -94,10 +94,13 @@ def standing(trail: Sequence[Entry], reviewers: Iterable[str]) -> dict[tuple[int
     for entry in trail:
         verify(entry, known)
         key = (entry["deviceId"], entry["start"], entry["version"], entry["profileHash"])
-        rank = (entry["decidedAt"], entry["signature"])
-        if key not in latest or rank > (latest[key]["decidedAt"], latest[key]["signature"]):
+        if key not in latest or _rank(entry) > _rank(latest[key]):
             latest[key] = entry
     return latest
+
+
+def _rank(entry: Entry) -> tuple[int, str]:
+    return int(entry["decidedAt"]), str(entry["signature"])
 
 
 def _called(facts: Entry) -> str:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Enum,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -66,12 +67,15 @@ _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 
 class RawFile(Base):
-    """A file as it came, kept under its sha256 in the raw folder."""
+    """A file as one source of the sites file reads it (``device:1``, ``station:roof``); kept under its sha256.
+
+    Two meters may deliver the same bytes, and one file may hold two meters: each is a record of its own.
+    """
 
     __tablename__ = "raw_file"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[str] = mapped_column(String(200), primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(Text)  # those of the sites file that read it
     format: Mapped[str] = mapped_column(String(40))
     size_bytes: Mapped[int]
     rows_used: Mapped[int]
@@ -84,10 +88,15 @@ class RefusedRow(Base):
 
     __tablename__ = "refused_row"
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
-    sha256: Mapped[str] = mapped_column(ForeignKey("raw_file.sha256"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(200))
     line: Mapped[int]
     text: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
+    __table_args__ = (
+        ForeignKeyConstraint(["sha256", "source"], ["raw_file.sha256", "raw_file.source"]),
+        Index("refused_row_file", "sha256", "source"),
+    )
 
 
 class DeviceDay(Base):

@@ -19,31 +19,38 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
+from eth_account.signers.local import LocalAccount
 from rich.console import Console
+from web3 import HTTPProvider
+from web3.types import RPCEndpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from oracle import checks, keys, pipeline, protocol  # noqa: E402
+from sqlalchemy import func, select  # noqa: E402
+
+from oracle import checks, issuance, keys, pipeline, protocol  # noqa: E402
 from oracle.chain import Chain, ChainView  # noqa: E402
 from oracle.config import KeyFile, NetworkConfig, OracleConfig  # noqa: E402
-from oracle.domain import SagaState  # noqa: E402
+from oracle.domain import DayState, SagaState  # noqa: E402
 from oracle.errors import OracleError  # noqa: E402
 from oracle.outbox import Outbox  # noqa: E402
 from oracle.sites import SitesConfig, load_sites, source_folder  # noqa: E402
-from oracle.store import Store  # noqa: E402
+from oracle.store import Act, DeviceDay, RawFile, Store  # noqa: E402
+from oracle.units import format_kwh  # noqa: E402
+from scripts.local_chain import LocalChainError, anvil, await_that, child, free_port, listens  # noqa: E402
 
 SITES = ROOT / "scripts" / "demo_sites.yaml"
 STATE = ROOT / ".wattmark" / "demo"
@@ -52,9 +59,20 @@ CHAIN_ID = 771_642
 CHAIN_NAME = "Wattmark demo"
 WITNESSES = ("witness-1", "witness-2")
 #: Who holds a key in the demo. Each has its own keystore; none is in the repository.
-ACTORS = ("administrator", "guardian", "registrar", "factor-publisher", "oracle", *WITNESSES, "reviewer", "generator", "buyer")
+ACTORS = (
+    "administrator",
+    "guardian",
+    "registrar",
+    "factor-publisher",
+    "oracle",
+    *WITNESSES,
+    "reviewer",
+    "generator",
+    "buyer",
+)
 THRESHOLD = 2
 ETHER = 10**18
+BLOCKS_TO_FINAL = 3
 #: What the generator sells and the buyer does with it, as UTC days of device 1 (first, last).
 SOLD = ("2016-07-02", "2016-07-31")
 RETIRED = ("2016-07-02", "2016-07-11")
@@ -98,87 +116,28 @@ class Demo:
 # -- the chain --------------------------------------------------------------------------------------
 
 
-def free_port(preferred: int) -> int:
-    """``preferred`` if nothing listens there, else any free port of the loopback."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise DemoError("no free port on the loopback")
-
-
-@contextlib.contextmanager
-def child(command: list[str], log: Path, *, stop: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in its own group, its output in ``log``; ended, with what it started, when the block is left."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
-    try:
-        yield process
-    finally:
-        for number, patience in ((stop, 20), (signal.SIGKILL, 5)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(patience)
-                break
-
-
-def await_that(what: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        if process.poll() is not None or time.monotonic() > end:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise DemoError(f"{what} did not start (log: {log}):\n{tail}")
-        time.sleep(0.05)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextlib.contextmanager
 def chain_running(state: Path, port: int) -> Iterator[str]:
     """anvil with its state kept in ``state``/chain. Blocks are final two blocks later."""
     folder = state / "chain"
-    folder.mkdir(parents=True, exist_ok=True)
-    anvil = shutil.which("anvil")
-    if anvil is None:
-        raise DemoError("anvil is not on PATH; start the demo by ./run demo")
-    options = {
-        "--host": "127.0.0.1",
-        "--port": str(port),
-        "--chain-id": str(CHAIN_ID),
-        "--state": str(folder / "state.json"),
-        "--state-interval": "5",
-        "--slots-in-an-epoch": "1",
-        "--accounts": "1",
-    }
-    command = [anvil, "--silent", "--preserve-historical-states", *(part for option in options.items() for part in option)]
-    with child(command, folder / "anvil.log") as process:
-        await_that("the local chain", lambda: listens(port), process, folder / "anvil.log")
-        yield f"http://127.0.0.1:{port}"
+    kept = ("--state", str(folder / "state.json"), "--state-interval", "5", "--preserve-historical-states")
+    with anvil(folder, port, CHAIN_ID, "--slots-in-an-epoch", "1", "--accounts", "1", *kept) as url:
+        yield url
 
 
-def fund(demo: Demo, view: Chain) -> None:
+def fund(demo: Demo) -> None:
     """Give each actor gas money out of nothing: this is a local chain. Not a transaction."""
+    node = HTTPProvider(demo.rpc_url)
     for actor in ACTORS:
         address = demo.address(actor)
-        if view.native_balance_wei(address) < ETHER:
-            view.request("anvil_setBalance", address, hex(100 * ETHER))
+        if int(node.make_request(RPCEndpoint("eth_getBalance"), [address, "latest"])["result"], 16) < ETHER:
+            node.make_request(RPCEndpoint("anvil_setBalance"), [address, hex(100 * ETHER)])
 
 
 def finalize(view: ChainView) -> None:
     """Mine empty blocks until what was sent is final; elsewhere time does this."""
-    head = view.head().number
-    if view.final_number() < head:
-        view.request("anvil_mine", hex(3))
+    if view.request("eth_getBlockByNumber", "latest", False)["transactions"]:
+        view.request("anvil_mine", hex(BLOCKS_TO_FINAL))
 
 
 # -- set-up -----------------------------------------------------------------------------------------
@@ -188,8 +147,8 @@ def make_keys(demo: Demo) -> None:
     missing = [actor for actor in ACTORS if not demo.key(actor).keystore.exists()]
     if missing:
         demo.tell(f"making {len(missing)} keystores")
-    for actor in missing:
-        keys.create_account(demo.key(actor))
+    with ThreadPoolExecutor() as pool:  # deriving a keystore's key is slow by design
+        list(pool.map(keys.create_account, map(demo.key, missing)))
 
 
 def make_folders(demo: Demo, ports: dict[str, int]) -> None:
@@ -241,7 +200,9 @@ def configuration(demo: Demo, actor: str, ports: dict[str, int]) -> dict[str, An
     if actor == "oracle":
         review = demo.key("reviewer")
         config["review_key"] = {"keystore": str(review.keystore), "password_file": str(review.password_file)}
-        config["witnesses"] = [{"url": f"http://127.0.0.1:{ports[name]}", "address": demo.address(name)} for name in WITNESSES]
+        config["witnesses"] = [
+            {"url": f"http://127.0.0.1:{ports[name]}", "address": demo.address(name)} for name in WITNESSES
+        ]
     else:
         config["coordinators"] = [demo.address("oracle")]
         config["listen"] = f"127.0.0.1:{ports[actor]}"
@@ -295,7 +256,8 @@ class Wallet:
     def act(self, acts: dict[str, tuple[str, bytes]]) -> int:
         """Do ``acts`` (key to contract name and call data) in order; returns how many transactions were sent."""
         with self.store.session() as session:
-            done = pipeline.acts_done(session, self.chain.config.chain_id)
+            reached = select(Act.key).where(Act.chain_id == CHAIN_ID, Act.state.in_((SagaState.MINED, SagaState.FINAL)))
+            done = set(session.scalars(reached))
         open_acts = {key: act for key, act in acts.items() if key not in done}
         if not open_acts:
             return 0
@@ -336,7 +298,14 @@ def register(demo: Demo, chain: Chain) -> int:
         zone = factor.grid_zone.encode().ljust(16, b"\0")
         source_hash = protocol.keccak256(factor.source.encode())
         data = chain.encode(
-            "EmissionFactors", "publish", zone, factor.year, factor.grams_per_mwh, factor.illustrative, source_hash, factor.source
+            "EmissionFactors",
+            "publish",
+            zone,
+            factor.year,
+            factor.grams_per_mwh,
+            factor.illustrative,
+            source_hash,
+            factor.source,
         )
         factors[f"publish:{factor.grid_zone}:{factor.year}"] = ("EmissionFactors", data)
     return Wallet(demo, chain, "registrar").act(devices) + Wallet(demo, chain, "factor-publisher").act(factors)
@@ -387,7 +356,14 @@ def trade(demo: Demo, chain: Chain) -> int:
         outcome = event.values["outcomeId"]
         grams = chain.call("MitigationOutcome", "balanceOf", buyer, outcome)
         if grams and event.values["account"] == buyer:
-            outcome_details = (buyer, "Demo buyer", "Avoided-emission estimate for the same ten days", b"US", "Golden, Colorado", *details[5:])
+            outcome_details = (
+                buyer,
+                "Demo buyer",
+                "Avoided-emission estimate for the same ten days",
+                b"US",
+                "Golden, Colorado",
+                *details[5:],
+            )
             data = chain.encode("MitigationOutcome", "retire", outcome, grams, outcome_details)
             sent += wallet.act({f"retire-outcome:{outcome:#x}": ("MitigationOutcome", data)})
     return sent
@@ -396,25 +372,29 @@ def trade(demo: Demo, chain: Chain) -> int:
 # -- the job ----------------------------------------------------------------------------------------
 
 
-def main_job(demo: Demo, chain: Chain, config: OracleConfig, store: Store) -> int:
+def main_job(demo: Demo, chain: Chain, config: OracleConfig, store: Store, account: LocalAccount) -> int:
     """From files to retired certificates; returns how many transactions were sent. Running it again sends none."""
-    sent = deploy(demo)
-    fund(demo, chain)
+    sent = 0
     demo.tell("registering devices and emission factors")
     sent += register(demo, chain)
     demo.tell("ingesting and assessing meter and irradiance files")
     pipeline.ingest(config, store, [config.file.parent / "inbox"])
-    pipeline.assess_all(config, store)
-    demo.tell("sealing, and asking the witnesses")
+    demo.tell("sealing, asking the witnesses, notarizing")
     pipeline.seal(config, store)
-    sent += pipeline.notarize(config, store, chain).sent
+    sent += done(issuance.notarize(config, store, chain, account))
     demo.tell("issuing")
-    sent += pipeline.issue(config, store, chain).sent
+    sent += done(issuance.issue(config, store, chain, account))
     demo.tell("transferring, retiring, converting")
     sent += trade(demo, chain)
     finalize(chain)
-    pipeline.follow(config, store, chain)
+    issuance.confirm(config, store, chain)
     return sent
+
+
+def done(step: issuance.Sent) -> int:
+    for act in step.failed:
+        raise DemoError(f"{act.key} failed: {act.error}")
+    return step.transactions
 
 
 def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) -> dict[str, Any]:
@@ -426,22 +406,33 @@ def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) ->
     for event in chain.notarized_events():
         batch = event.batch
         batches.append(
-            {"root": "0x" + batch.root.hex(), "statements": batch.statements, "energy_wh": batch.energy_wh, "signers": list(event.signers)}
+            {
+                "root": "0x" + batch.root.hex(),
+                "statements": batch.statements,
+                "energy_wh": batch.energy_wh,
+                "signers": list(event.signers),
+            }
         )
-    counts = pipeline.status(store)
+    meter_files = {name for device in demo.sites.devices for name in device.source.files}
+    with store.session() as session:
+        readings = session.scalar(select(func.sum(RawFile.rows_used)).where(RawFile.name.in_(meter_files)))
+        refused = session.scalar(select(func.sum(RawFile.rows_refused)))
+        held = session.scalar(select(func.count()).where(DeviceDay.state == DayState.HELD))
+        days = session.scalars(select(DeviceDay.assessment)).all()
+    corroborated = sum(day["corroboration"]["result"] == "corroborated" for day in days)
     demo.tell("checking every statement against archive and chain")
     verdicts: Counter[str] = Counter()
-    for checked in checks.check_archives(config.archive_folder, chain):
+    for checked in checks.check_archive(config.archive_folder, chain):
         verdicts[checked.result.headline.value] += 1
     retired = [event.values["amount"] for event in chain.events(certificate, "Retired")]
     retired += [amount for event in chain.events(certificate, "RetiredBatch") for amount in event.values["amounts"]]
     converted = [event.values for event in chain.events(outcome, "Converted")]
     return {
-        "readings": counts["readings"],
-        "refused": counts["refused"],
+        "readings": readings,
+        "refused": refused,
         "statements": sum(batch["statements"] for batch in batches),
-        "held": counts["held"],
-        "corroborated": counts["corroborated"],
+        "held": held,
+        "corroborated": corroborated,
         "batches": batches,
         "issued_wh": sum(event.values["energyWh"] for event in chain.events(certificate, "Issued")),
         "transferred_wh": sum(sum(v["values"]) for v in moved if v["from"] == generator and v["to"] == buyer),
@@ -482,10 +473,16 @@ def reset() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="./run demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--once", action="store_true", help="do the job and end, without serving the web app")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line; progress goes to stderr")
-    parser.add_argument("--port", type=int, default=8000, help="port of the web app (default 8000; another one if it is taken)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object as the last line; progress goes to stderr"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port of the web app (default 8000; another one if it is taken)"
+    )
     parser.add_argument("--reset", action="store_true", help="forget the demo's chain, databases and keys first")
     parser.add_argument("--buyer-key", action="store_true", help="print the buyer's private key and end")
     return parser.parse_args()
@@ -513,15 +510,17 @@ def run(options: argparse.Namespace, console: Console) -> None:
         make_keys(demo)
         ports = {name: free_port(0) for name in WITNESSES}
         make_folders(demo, ports)
+        fund(demo)
         sent = deploy(demo)
         config = OracleConfig.load(demo.config_file("oracle"))
         store = Store.open(config.database_url)
         chain = Chain.open(demo.network)
+        account = keys.load_account(demo.key("oracle"))
         with witnesses_running(demo, ports):
-            sent += main_job(demo, chain, config, store)
+            sent += main_job(demo, chain, config, store, account)
             report = figures(demo, chain, config, store)
             tell("running the job again: nothing may be sent")
-            again = main_job(demo, chain, config, store)
+            again = main_job(demo, chain, config, store, account)
         report |= {"transactions_sent": sent, "second_run": again, "seconds": round(time.monotonic() - began, 1)}
         show(report, tell)
         if not options.once:
@@ -538,17 +537,15 @@ def forget_half_lost_chain(tell: Callable[[str], None]) -> None:
 
 
 def show(report: dict[str, Any], tell: Callable[[str], None]) -> None:
-    kwh = {name: protocol_kwh(report[f"{name}_wh"]) for name in ("issued", "transferred", "retired", "converted")}
-    tell(f"{report['readings']} readings, {report['refused']} refused; {report['statements']} statements notarized, {report['held']} days held")
-    tell(f"{kwh['issued']} kWh issued, {kwh['transferred']} transferred, {kwh['retired']} retired, {kwh['converted']} converted to {report['co2e_g']} g CO2e")
+    kwh = {name: format_kwh(report[f"{name}_wh"]) for name in ("issued", "transferred", "retired", "converted")}
+    tell(
+        f"{report['readings']} readings, {report['refused']} refused; {report['statements']} statements notarized, {report['held']} days held"
+    )
+    tell(
+        f"{kwh['issued']} kWh issued, {kwh['transferred']} transferred, {kwh['retired']} retired, {kwh['converted']} converted to {report['co2e_g']} g CO2e"
+    )
     tell("checks: " + ", ".join(f"{count} {verdict}" for verdict, count in report["checks"].items()))
     tell(f"{report['transactions_sent']} transactions sent; run again: {report['second_run']}")
-
-
-def protocol_kwh(energy_wh: int) -> str:
-    from oracle.units import format_kwh
-
-    return format_kwh(energy_wh)
 
 
 def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
@@ -565,7 +562,7 @@ def main() -> int:
             run(options, console)
     except KeyboardInterrupt:
         return 130
-    except (DemoError, OracleError) as fault:
+    except (DemoError, LocalChainError, OracleError) as fault:
         console.print(f"[red]{fault}[/red]", highlight=False)
         return 1
     return 0

@@ -220,7 +220,7 @@ def _templates(app: APIFlask, built: Services) -> None:
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
         contract_words=words.CONTRACTS, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
-        weekdays=words.weekdays, day_chart=charts.day_chart, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
+        weekdays=words.weekdays, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
     )  # fmt: skip
 
     @app.context_processor

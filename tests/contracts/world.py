@@ -121,18 +121,18 @@ class World:
 
     # -- batches --
 
-    def batch(self, statements: list[Statement], **changes: object) -> Batch:
+    def batch(self, of: list[Statement], **changes: object) -> Batch:
         """The batch that a notarization of these statements is, next in the chain."""
         kind = changes.get("kind", FINAL)
         values = Batch(
             kind=kind,
             signer_epoch=self.notary.signerEpoch(),
             head=bytes(self.notary.head()) if kind == FINAL else bytes(32),
-            root=Tree(statements).root,
-            start=min(s.start for s in statements),
-            end=max(s.start + s.duration for s in statements),
-            statements=len(statements),
-            energy_wh=sum(max(0, s.energy_wh - s.previous_wh) for s in statements),
+            root=Tree(of).root,
+            start=min(s.start for s in of),
+            end=max(s.start + s.duration for s in of),
+            statements=len(of),
+            energy_wh=sum(max(0, s.energy_wh - s.previous_wh) for s in of),
             archive_hash=keccak(b"archive"),
             deadline=now() + 3600,
         )

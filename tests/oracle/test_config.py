@@ -45,7 +45,9 @@ def test_load_postgres_url_keeps_it(tmp_path):
 
 
 def test_load_finality_in_blocks_is_a_depth(tmp_path):
-    assert OracleConfig.load(write(tmp_path, network={**COMPLETE["network"], "finality": 6})).network.finality_depth == 6
+    assert (
+        OracleConfig.load(write(tmp_path, network={**COMPLETE["network"], "finality": 6})).network.finality_depth == 6
+    )
 
 
 def test_load_missing_file_names_it(tmp_path):
@@ -61,12 +63,18 @@ def test_load_missing_file_names_it(tmp_path):
         ({"database": "sqlite://"}, "database must be a file"),
         ({"database": "not a url"}, "database must be a URL"),
         ({"network": None}, "network must be a mapping"),
-        ({"network": {**COMPLETE["network"], "rpc_urls": []}}, "network.rpc_urls must be a list of texts with at least one"),
+        (
+            {"network": {**COMPLETE["network"], "rpc_urls": []}},
+            "network.rpc_urls must be a list of texts with at least one",
+        ),
         ({"network": {**COMPLETE["network"], "rpc_urls": ["file:///etc/passwd"]}}, "is not an http"),
         ({"network": {**COMPLETE["network"], "rpc_urls": ["http://[::1"]}}, "is not an http"),
         ({"network": {**COMPLETE["network"], "chain_id": "1"}}, "network.chain_id must be a whole number"),
         ({"network": {**COMPLETE["network"], "chain_id": True}}, "network.chain_id must be a whole number"),
-        ({"network": {**COMPLETE["network"], "finality": "soon"}}, 'network.finality must be "finalized" or a number of blocks'),
+        (
+            {"network": {**COMPLETE["network"], "finality": "soon"}},
+            'network.finality must be "finalized" or a number of blocks',
+        ),
         ({"network": {**COMPLETE["network"], "finality": -1}}, "network.finality must be"),
         ({"network": {**COMPLETE["network"], "confirmation": 3}}, "unknown key network.confirmation"),
         ({"reviewers": ["0x12"]}, "is not an address"),
@@ -75,6 +83,9 @@ def test_load_missing_file_names_it(tmp_path):
         ({"witnesses": [{"address": ADDRESS}]}, r"witnesses\[0\].url must be a text"),
         ({"key": {"keystore": "key.json"}}, "key.password_file must be a text"),
         ({"raw_folders": "x"}, "unknown key raw_folders"),
+        ({"listen": "8101"}, "listen must be host:port"),
+        ({"listen": "127.0.0.1:99999"}, "listen must be host:port"),
+        ({"coordinators": ["me"]}, "'me' is not an address"),
     ],
 )
 def test_load_wrong_value_names_the_key(tmp_path, changes, named):

@@ -167,6 +167,18 @@ def test_assess_sun_without_generation_is_contradicted(demo):
     assert figures(assessment)["energy_ratio"] == 0
 
 
+def test_assess_morning_above_what_a_clear_sky_allows_is_contradicted(demo):
+    def early(values):
+        values[51:55] = [(4500 + n) * 900_000_000 for n in range(4)]
+        return values
+
+    assessment = demo.assess(1, "2016-08-14", demo.tampered(1, "2016-08-14", early))
+    assert figures(assessment)["slots_above_clear_sky"] == 4
+    assert assessment.reasons == (
+        "contradicted: 4 slots are above what a clear sky allows; at most 3 may be (psm3, modelled)",
+    )
+
+
 def test_assess_day_with_one_reading_missing_is_held_as_incomplete(demo):
     hole = demo.tampered(1, "2016-08-14", lambda values: [None, *values[1:]])
     assessment = demo.assess(1, "2016-08-14", hole)

@@ -19,7 +19,15 @@ def url(tmp_path):
 
 
 def device_day(**changes):
-    fields = {"device_id": 1, "start": 86_400, "state": DayState.HELD, "profile": b"\x01", "energy_wh": 1, "evidence": [], "assessment": {}}
+    fields = {
+        "device_id": 1,
+        "start": 86_400,
+        "state": DayState.HELD,
+        "profile": b"\x01",
+        "energy_wh": 1,
+        "evidence": [],
+        "assessment": {},
+    }
     return DeviceDay(**{**fields, **changes})
 
 
@@ -83,10 +91,13 @@ def test_open_file_that_is_no_database_refuses(tmp_path):
 def test_open_sqlite_is_durable_and_checks_foreign_keys(url):
     store = Store.open(url)
     with store.engine.connect() as connection:
-        pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")}
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with pytest.raises(IntegrityError), store.session() as session:
-        session.add(RefusedRow(sha256="00" * 32, line=1, text="", reason=""))
+        session.add(RefusedRow(sha256="00" * 32, source="device:1", line=1, text="", reason=""))
 
 
 def test_session_exception_rolls_everything_back(url):
@@ -106,10 +117,10 @@ def test_session_datetime_of_any_zone_comes_back_as_utc(url):
     with store.session() as session:
         session.add(RawFile(sha256="ab", received_at=local, **fields))
     with store.session() as session:
-        received = session.get(RawFile, "ab").received_at
+        received = session.get(RawFile, ("ab", "s")).received_at
     assert (received, received.tzinfo) == (datetime(2016, 7, 1, 12, tzinfo=UTC), UTC)
     with pytest.raises(StatementError, match="time zone"), store.session() as session:
-        session.add(RawFile(sha256="cd", received_at=datetime(2016, 7, 1), **fields))
+        session.add(RawFile(sha256="cd", received_at=datetime.fromisoformat("2016-07-01"), **fields))
 
 
 def test_session_second_writer_waits_for_the_first(url, tmp_path):
@@ -130,5 +141,3 @@ def test_session_second_writer_waits_for_the_first(url, tmp_path):
     thread.join(30)
     with store.session() as session:
         assert session.get(DeviceDay, (1, 86_400)) is not None
-
-

@@ -1,6 +1,10 @@
 """Validation rules at their thresholds, quality bits, and the sum that loses nothing."""
 
+import csv
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ from oracle.domain import DeviceKind, Quality
 from oracle.formats import DaySlots
 from oracle.protocol import pack_profile
 from oracle.sites import Policy, ValidationPolicy, load_sites
-from oracle.vee import RULES, slot_matrix, validate
+from oracle.vee import RULES, frozen, slot_matrix, validate
 
 START = 1_467_417_600  # 2016-07-02T00:00:00Z; at SERF 28 is local midnight, 76 is noon
 WATT = 900_000_000  # microjoules of one watt in a slot
@@ -96,6 +100,27 @@ def test_validate_equal_values_are_frozen_from_one_hour_on(device, run, flagged)
     assert len(fired(report).get("frozen", ())) == flagged
     if flagged:
         assert fired(report)["frozen"] == tuple(range(70, 70 + run))
+
+
+def test_frozen_finds_the_labelled_stale_readings_of_a_real_inverter_and_no_others(device):
+    """pvanalytics' labelled inverter 2173: normalised power, 245 readings marked stale, zeros at night."""
+    with (resources.files("pvanalytics") / "data" / "ac_power_inv_2173_stale_data.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    days = {}
+    for row in rows:
+        at = int(datetime.fromisoformat(row["timestamp"]).timestamp())
+        slots = days.setdefault(at - at % 86_400, ([None] * 96, [False] * 96))
+        if row["value_normalized"]:
+            slots[0][at % 86_400 // 900] = int(Decimal(row["value_normalized"]) * 6000 * WATT)
+        slots[1][at % 86_400 // 900] = row["stale_data_mask"] == "True"
+    matrix = slot_matrix(
+        [(device, DaySlots(start, tuple(values))) for start, (values, _) in days.items()], ValidationPolicy()
+    )
+    labelled = {(start, slot) for start, (_, stale) in days.items() for slot in range(96) if stale[slot]}
+    mask = frozen(matrix, ValidationPolicy())
+    found = {(start, int(slot)) for row, start in enumerate(days) for slot in mask[row].nonzero()[0]}
+    # A day is judged alone, so the last slot of a run that reaches over midnight goes unseen.
+    assert (len(labelled), labelled - found, found - labelled) == (245, {(1_294_099_200, 0)}, set())
 
 
 def test_validate_equal_zeros_and_tare_are_not_frozen(device):

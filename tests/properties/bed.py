@@ -89,6 +89,7 @@ class Bed:
         self.names: dict[str, str] = {}
         self.abis: dict[str, Abi] = {}
         self.errors = dict(ERRORS_OF_SOLIDITY)
+        self.chain_id = CHAIN_ID
         self.forwarders: set[str] = set()  # contract accounts: what they call goes through their `act`
         self.set_time(time)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -77,7 +78,8 @@ def statement(root: str, device_id: str, start: int) -> Model:
     if row is None:
         abort(404)
     result, calculated, evidence = s.validator.check_now(row)
-    s.catalogue.keep([(row, result, calculated)])
+    if row["headline"] != result.headline.value or row["checked_at"] < time.time() - 60:
+        s.catalogue.keep([(row, result, calculated)])
     profile = day_profile(ask, s.archives, s.oracle_days, device_id, start // 86_400 * 86_400) if device_id else None
     if profile and profile["irradiance"]:
         profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])

@@ -24,9 +24,7 @@ DAY_STATE = sa.Enum(
     native_enum=False,
     length=16,
 )
-SAGA_STATE = sa.Enum(
-    "queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16
-)
+SAGA_STATE = sa.Enum("queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16)
 
 
 def upgrade() -> None:
@@ -92,14 +90,14 @@ def upgrade() -> None:
     op.create_table(
         "raw_file",
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=200), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
         sa.Column("format", sa.String(length=40), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("rows_used", sa.BigInteger(), nullable=False),
         sa.Column("rows_refused", sa.BigInteger(), nullable=False),
         sa.Column("received_at", TIME, nullable=False),
-        sa.PrimaryKeyConstraint("sha256"),
+        sa.PrimaryKeyConstraint("sha256", "source"),
     )
     op.create_table(
         "review_decision",
@@ -132,13 +130,14 @@ def upgrade() -> None:
         "refused_row",
         sa.Column("id", SERIAL, nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=200), nullable=False),
         sa.Column("line", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["sha256"], ["raw_file.sha256"]),
+        sa.ForeignKeyConstraint(["sha256", "source"], ["raw_file.sha256", "raw_file.source"]),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_refused_row_sha256", "refused_row", ["sha256"])
+    op.create_index("refused_row_file", "refused_row", ["sha256", "source"])
     op.create_table(
         "signed_transaction",
         sa.Column("hash", sa.String(length=66), nullable=False),

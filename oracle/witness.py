@@ -1,0 +1,749 @@
+"""Witnesses: who recomputes a batch from raw files of their own, and signs it or says what differs.
+
+A witness is a process of its own (``python -m oracle witness``) with its own key, database, raw files and device
+keys. The coordinator sends it the batch's parameters and the archive's manifest (which carries the signed review
+decisions), never readings. It signs the EIP-712 digest of what it recomputed itself, and remembers every statement
+it signed: a second version 0 for a device and slot gets no signature, whoever asks.
+
+Requests and answers are JSON over HTTP, each signed in a header by its sender (EIP-191 over the keccak256 of the
+body): docs/witness.md. Both sides survive the other being down, slow or lying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import aiohttp
+import structlog
+from aiohttp import web
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+from eth_utils import to_checksum_address
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from .archive import SCHEMA as ARCHIVE_SCHEMA
+from .archive import ArchivedStatement, build_tree
+from .chain import ChainView, SignerSet
+from .checks import recover_signer
+from .config import OracleConfig, WitnessConfig
+from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Visibility
+from .errors import ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
+from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf
+from .store import SignedStatement, Store
+
+PROPOSAL_SCHEMA = "wattmark/proposal/1"
+DIFFERENCES_SCHEMA = "wattmark/differences/1"
+ANSWER_SCHEMA = "wattmark/answer/1"
+SIGNATURE_HEADER = "X-Wattmark-Signature"
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+READ_SECONDS, WORK_SECONDS = 30.0, 110.0
+#: A witness refuses to sign for longer than this ahead of the chain's time, in seconds.
+MAX_DEADLINE_SECONDS = 86_400
+ZERO = b"\0" * 32
+
+DeviceDay = tuple[int, int]
+
+log = structlog.get_logger("oracle.witness")
+
+
+class Recomputed(Protocol):
+    """A batch as this machine sees it: all device-days of its time that own raw files and decisions certify."""
+
+    @property
+    def records(self) -> Sequence[ArchivedStatement]: ...
+    @property
+    def policy(self) -> dict[str, Any]: ...
+    @property
+    def visibility(self) -> Visibility: ...
+
+
+#: From a batch, the signed review decisions and the visibility of its devices.
+Recompute = Callable[[Batch, Sequence[dict[str, Any]], Visibility], Recomputed]
+
+
+class Malformed(OracleError):
+    """A message is not what docs/witness.md describes."""
+
+
+class Refused(OracleError):
+    """A witness does not sign. ``code`` is for machines, ``device_days`` are (device, start) it is about."""
+
+    def __init__(self, code: str, reason: str, device_days: Collection[DeviceDay] = ()):
+        self.code, self.reason, self.device_days = code, reason, tuple(sorted(device_days))
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a coordinator asks witnesses to sign: the batch, where it is to count, and its archive's manifest."""
+
+    domain: NotaryDomain
+    batch: Batch
+    manifest: dict[str, Any]
+
+    @property
+    def digest(self) -> bytes:
+        return batch_digest(self.batch, self.domain)
+
+    def to_json(self) -> dict[str, Any]:
+        b = self.batch
+        return {
+            "schema": PROPOSAL_SCHEMA,
+            "chainId": self.domain.chain_id,
+            "notary": self.domain.contract,
+            "batch": {
+                "kind": int(b.kind),
+                "signerEpoch": b.signer_epoch,
+                "head": _hex(b.head),
+                "root": _hex(b.root),
+                "start": b.start,
+                "end": b.end,
+                "statements": b.statements,
+                "energyWh": b.energy_wh,
+                "archiveHash": _hex(b.archive_hash),
+                "deadline": b.deadline,
+            },
+            "manifest": self.manifest,
+        }
+
+    @classmethod
+    def parse(cls, message: Any) -> Proposal:
+        """From JSON values; Malformed names the first field that does not fit."""
+        _schema(message, PROPOSAL_SCHEMA)
+        batch = message.get("batch")
+        if not isinstance(batch, dict):
+            raise Malformed("batch must be an object")
+        manifest = message.get("manifest")
+        if not isinstance(manifest, dict):
+            raise Malformed("manifest must be an object")
+        kind = _whole(batch, "kind", 8)
+        if kind not in (BatchKind.FINAL, BatchKind.INTERIM):
+            raise Malformed("batch.kind must be 1 (final) or 2 (interim)")
+        return cls(
+            NotaryDomain(_whole(message, "chainId", 64), _address(message, "notary")),
+            Batch(
+                BatchKind(kind),
+                _whole(batch, "signerEpoch", 16),
+                _bytes32(batch.get("head"), "head"),
+                _bytes32(batch.get("root"), "root"),
+                _whole(batch, "start", 40),
+                _whole(batch, "end", 40),
+                _whole(batch, "statements", 32),
+                _whole(batch, "energyWh", 64),
+                _bytes32(batch.get("archiveHash"), "archiveHash"),
+                _whole(batch, "deadline", 40),
+            ),
+            manifest,
+        )
+
+
+# -- remembering ----------------------------------------------------------------------------------------
+
+
+def sign_own(
+    store: Store, account: LocalAccount, proposal: Proposal, records: Sequence[ArchivedStatement]
+) -> tuple[str, bytes]:
+    """``(address, signature)`` over statements that this process computed itself, remembered before it is given.
+
+    Raises WitnessRefused with the device-days if it has signed other statements for them before.
+    """
+    try:
+        return account.address, _remember_and_sign(store, account, proposal, records)
+    except Refused as refused:
+        raise WitnessRefused(
+            refused.reason, refusals={account.address: refused.reason}, device_days=refused.device_days
+        ) from None
+
+
+def _remember_and_sign(
+    store: Store, account: LocalAccount, proposal: Proposal, records: Sequence[ArchivedStatement]
+) -> bytes:
+    chain_id, root = proposal.domain.chain_id, _hex(proposal.batch.root)
+    wanted = {
+        (r.statement.device_id, r.statement.start, r.statement.version): (
+            r.statement,
+            _hex(statement_leaf(r.statement)),
+        )
+        for r in records
+    }
+    try:
+        with store.session() as session:
+            known = _signed_within(session, chain_id, proposal.batch.start, proposal.batch.end)
+            conflicts = {
+                (statement.device_id, statement.start)
+                for statement, leaf in wanted.values()
+                for row in known.get((statement.device_id, statement.version), ())
+                if row.start < statement.end and statement.start < row.start + row.duration and row.leaf != leaf
+            }
+            if conflicts:
+                raise Refused("already-signed", f"other figures are signed already for {_days(conflicts)}", conflicts)
+            rows = {(row.device_id, row.start, row.version): row for several in known.values() for row in several}
+            for key, (statement, leaf) in wanted.items():
+                if key in rows:
+                    rows[key].root = root
+                    continue
+                device_id, start, version = key
+                session.add(
+                    SignedStatement(
+                        chain_id=chain_id,
+                        device_id=device_id,
+                        start=start,
+                        version=version,
+                        duration=statement.duration,
+                        leaf=leaf,
+                        root=root,
+                    )
+                )
+    except IntegrityError:
+        raise Refused("busy", "the same statements are being signed by another process; ask again") from None
+    return bytes(account.unsafe_sign_hash(proposal.digest).signature)
+
+
+def _signed_within(session: Any, chain_id: int, start: int, end: int) -> dict[tuple[int, int], list[SignedStatement]]:
+    """What was signed about periods that touch [start, end), by device and version."""
+    query = select(SignedStatement).where(
+        SignedStatement.chain_id == chain_id,
+        SignedStatement.start < end,
+        SignedStatement.start + SignedStatement.duration > start,
+    )
+    found: dict[tuple[int, int], list[SignedStatement]] = {}
+    for row in session.scalars(query):
+        found.setdefault((row.device_id, row.version), []).append(row)
+    return found
+
+
+# -- the witness ----------------------------------------------------------------------------------------
+
+
+class Witness:
+    """Judges proposals. ``recompute`` works on this process's own raw files, ``coordinators`` are who may ask."""
+
+    def __init__(
+        self,
+        chain: ChainView,
+        store: Store,
+        account: LocalAccount,
+        coordinators: Iterable[str],
+        recompute: Recompute,
+    ):
+        self.chain, self.store, self.account, self.recompute = chain, store, account, recompute
+        self.coordinators = {to_checksum_address(address) for address in coordinators}
+        if not self.coordinators:
+            raise ConfigError("a witness needs the address of at least one coordinator; set coordinators")
+        self._one_at_a_time = threading.Lock()
+
+    def sign(self, proposal: Proposal) -> bytes:
+        """The signature over the proposal, if everything in it is what this machine finds; else raises Refused."""
+        with self._one_at_a_time:
+            self._check_manifest(proposal)
+            self._check_chain(proposal)
+            records = self._check_figures(proposal)
+            return _remember_and_sign(self.store, self.account, proposal, records)
+
+    def differences(
+        self, proposal: Proposal, theirs: Iterable[tuple[int, int, int, bytes]]
+    ) -> list[tuple[int, int, bytes | None, bytes | None]]:
+        """``(device, start, own leaf, their leaf)`` of the statements that differ; None where one side has none."""
+        with self._one_at_a_time:
+            self._check_manifest(proposal)
+            records, _ = self._recomputed(proposal)
+        ours = {
+            (r.statement.device_id, r.statement.start, r.statement.version): statement_leaf(r.statement)
+            for r in records
+        }
+        given = {(device_id, start, version): leaf for device_id, start, version, leaf in theirs}
+        return [
+            (key[0], key[1], ours.get(key), given.get(key))
+            for key in sorted(ours.keys() | given.keys())
+            if ours.get(key) != given.get(key)
+        ]
+
+    def _check_manifest(self, proposal: Proposal) -> None:
+        batch, manifest = proposal.batch, proposal.manifest
+        own = self.chain.domain
+        if proposal.domain.chain_id != own.chain_id:
+            raise Refused("chain", f"this witness signs for chain {own.chain_id}, not {proposal.domain.chain_id}")
+        if proposal.domain.contract != own.contract:
+            raise Refused("notary", f"this witness signs for the Notary at {own.contract}")
+        try:
+            hashed = keccak256(manifest_bytes(manifest))
+        except ProtocolError as fault:
+            raise Refused("archive-hash", str(fault)) from None
+        if hashed != batch.archive_hash:
+            raise Refused("archive-hash", f"the manifest hashes to {_hex(hashed)}, not to the batch's archive hash")
+        if manifest.get("schema") != ARCHIVE_SCHEMA or manifest.get("root") != _hex(batch.root):
+            raise Refused("manifest", "the manifest is not of this batch's archive")
+        if manifest.get("statements") != batch.statements:
+            raise Refused("count", f"the manifest has {manifest.get('statements')!r} statements")
+
+    def _check_chain(self, proposal: Proposal) -> None:
+        batch = proposal.batch
+        self.chain.check_identity()
+        now = self.chain.head()
+        epoch = self.chain.call("Notary", "signerEpoch", at=now)
+        if batch.signer_epoch != epoch:
+            raise Refused("epoch", f"epoch {epoch} is current, not {batch.signer_epoch}")
+        if self.account.address not in self.chain.signer_set(epoch, now).signers:
+            raise Refused("not-appointed", f"{self.account.address} is not a signer of epoch {epoch}")
+        head = self.chain.call("Notary", "head", at=now) if batch.kind == BatchKind.FINAL else ZERO
+        if batch.head != head:
+            raise Refused("head", f"the chain of batches stands at {_hex(head)}")
+        if not now.time <= batch.deadline <= now.time + MAX_DEADLINE_SECONDS:
+            raise Refused(
+                "deadline", f"the deadline is not within {MAX_DEADLINE_SECONDS} s of the chain's time {now.time}"
+            )
+        if batch.end > now.time:
+            raise Refused("period", "the period has not ended")
+        if self.chain.notarization(batch.root, now).status != BatchStatus.NONE:
+            raise Refused("already-notarized", "this root is notarized already")
+
+    def _check_figures(self, proposal: Proposal) -> list[ArchivedStatement]:
+        batch, manifest = proposal.batch, proposal.manifest
+        records, policy = self._recomputed(proposal)
+        if not records:
+            raise Refused("root", "there is nothing to certify here in this time")
+        root = build_tree(records).root
+        if root != batch.root:
+            raise Refused("root", f"own raw files lead to root {_hex(root)} over {len(records)} statements")
+        if manifest.get("policy") != policy:
+            raise Refused("policy", f"the policy differs in {_differing_keys(manifest.get('policy'), policy)}")
+        assessments = keccak256("\n".join(record.assessment for record in records).encode())
+        if manifest.get("assessments") != _hex(assessments):
+            raise Refused("assessments", "the verdicts and figures of the assessments differ")
+        statements = [record.statement for record in records]
+        energy_wh = batch_energy_wh(statements)
+        if batch.energy_wh != energy_wh:
+            raise Refused("energy", f"the statements hold {energy_wh} Wh, not {batch.energy_wh}")
+        if batch.statements != len(statements):
+            raise Refused("count", f"there are {len(statements)} statements, not {batch.statements}")
+        if batch.start != min(s.start for s in statements) or batch.end != max(s.end for s in statements):
+            raise Refused("period", "start and end are not those of the statements")
+        return records
+
+    def _recomputed(self, proposal: Proposal) -> tuple[list[ArchivedStatement], dict[str, Any]]:
+        """Own statements of the batch's time and the policy behind them, in the archive's order.
+
+        Left out is what the proposer openly withholds and what is in another notarized batch already.
+        """
+        batch, manifest = proposal.batch, proposal.manifest
+        names = {"public": Visibility.PUBLIC, "private": Visibility.PRIVATE}
+        visibility = names.get(str(manifest.get("visibility")))
+        if visibility is None:
+            raise Refused("manifest", "the manifest states no visibility")
+        decisions = manifest.get("reviewTrail")
+        if not isinstance(decisions, list) or not all(isinstance(entry, dict) for entry in decisions):
+            raise Refused("review", "the review trail is not a list of decisions")
+        try:
+            own = self.recompute(batch, decisions, visibility)
+        except ChainError:
+            raise
+        except OracleError as fault:
+            # A raw file that was altered names the days that rest on it.
+            raise Refused("recompute", str(fault), getattr(fault, "device_days", ())) from None
+        left_out = _withheld(manifest) | self._notarized_elsewhere(batch)
+        records = [r for r in own.records if (r.statement.device_id, r.statement.start) not in left_out]
+        if records and build_tree(records).root != batch.root:
+            # A witness that was away when others notarized finds their certificates on the chain.
+            records = [r for r in records if not self._is_certified(r)]
+        records.sort(key=lambda r: (r.statement.device_id, r.statement.start, r.statement.version))
+        return records, _restricted(own.policy, {record.statement.device_id for record in records})
+
+    def _notarized_elsewhere(self, batch: Batch) -> set[DeviceDay]:
+        with self.store.session() as session:
+            signed = _signed_within(session, self.chain.config.chain_id, batch.start, batch.end)
+        rows = [row for several in signed.values() for row in several if row.root != _hex(batch.root)]
+        notarized = {
+            root
+            for root in {row.root for row in rows}
+            if self.chain.notarization(bytes.fromhex(root[2:])).status != BatchStatus.NONE
+        }
+        return {(row.device_id, row.start) for row in rows if row.root in notarized}
+
+    def _is_certified(self, record: ArchivedStatement) -> bool:
+        statement = record.statement
+        return statement.version == 0 and self.chain.is_certified(
+            statement.device_id, statement.start, statement.duration
+        )
+
+
+def _withheld(manifest: dict[str, Any]) -> set[DeviceDay]:
+    entries = manifest.get("withheld", [])
+    try:
+        return {(int(entry["deviceId"]), int(entry["start"])) for entry in entries}
+    except (TypeError, KeyError, ValueError):
+        raise Refused("manifest", "withheld is not a list of {deviceId, start, reason}") from None
+
+
+def _restricted(policy: dict[str, Any], device_ids: Collection[int]) -> dict[str, Any]:
+    """The part of a policy that decided about these devices."""
+    if "devices" not in policy:
+        return policy
+    devices = {key: value for key, value in policy["devices"].items() if int(key) in device_ids}
+    used = {name for device in devices.values() for name in device.get("stations", ())}
+    stations = {name: value for name, value in policy.get("stations", {}).items() if name in used}
+    return policy | {"devices": devices, "stations": stations}
+
+
+def _differing_keys(theirs: Any, ours: dict[str, Any], path: str = "") -> str:
+    if not isinstance(theirs, dict):
+        return path or "everything"
+    for key in sorted(theirs.keys() | ours.keys(), key=str):
+        if theirs.get(key) != ours.get(key):
+            inner = ours.get(key)
+            here = f"{path}.{key}" if path else str(key)
+            return _differing_keys(theirs.get(key), inner, here) if isinstance(inner, dict) else here
+    return path
+
+
+# -- the service ----------------------------------------------------------------------------------------
+
+
+def serve(config: OracleConfig) -> None:
+    """Run the witness of ``config`` until it is told to end."""
+    from . import pipeline
+    from .keys import load_account
+
+    if config.key is None:
+        raise ConfigError(f"{config.file} names no key, so this witness could not sign; `keys create` makes one")
+    store = Store.open(config.database_url)
+
+    def recompute(batch: Batch, decisions: Sequence[dict[str, Any]], visibility: Visibility) -> Recomputed:
+        return pipeline.recompute(config, store, batch, decisions, visibility)
+
+    chain = ChainView(config.network)
+    witness = Witness(chain, store, load_account(config.key), config.coordinators, recompute)
+    host, _, port = config.listen.rpartition(":")
+    log.info("listening", host=host, port=int(port), address=witness.account.address)
+    web.run_app(application(witness), host=host, port=int(port), print=None, access_log=None)
+
+
+def application(witness: Witness) -> web.Application:
+    """The HTTP service of a witness."""
+
+    async def proposals(request: web.Request) -> web.Response:
+        async def judge(message: Any) -> dict[str, Any]:
+            proposal = Proposal.parse(message)
+            answer: dict[str, Any] = {"schema": ANSWER_SCHEMA, "root": _hex(proposal.batch.root)}
+            try:
+                signature = await _in_thread(witness.sign, proposal)
+            except Refused as refused:
+                log.info("refused", root=answer["root"], code=refused.code)
+                days = [list(day) for day in refused.device_days]
+                return answer | {"decision": "refuse", "code": refused.code, "reason": str(refused), "deviceDays": days}
+            log.info("signed", root=answer["root"])
+            return answer | {"decision": "sign", "signer": witness.account.address, "signature": _hex(signature)}
+
+        return await _answer(witness, request, judge)
+
+    async def differences(request: web.Request) -> web.Response:
+        async def compare(message: Any) -> dict[str, Any]:
+            _schema(message, DIFFERENCES_SCHEMA)
+            proposal = Proposal.parse(message.get("proposal"))
+            if request.match_info["root"] != _hex(proposal.batch.root):
+                raise Malformed("the root in the path is not the proposal's")
+            theirs = _statement_list(message.get("statements"))
+            try:
+                found = await _in_thread(witness.differences, proposal, theirs)
+            except Refused as refused:
+                raise Malformed(str(refused)) from None
+            days = [
+                {"deviceId": device, "start": start, "ours": _hex_or_none(ours), "theirs": _hex_or_none(given)}
+                for device, start, ours, given in found
+            ]
+            return {"schema": ANSWER_SCHEMA, "root": _hex(proposal.batch.root), "deviceDays": days}
+
+        return await _answer(witness, request, compare)
+
+    async def health(_: web.Request) -> web.Response:
+        return web.json_response({"address": witness.account.address, "chainId": witness.chain.config.chain_id})
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_get("/v1/health", health)
+    app.router.add_post("/v1/proposals", proposals)
+    app.router.add_post("/v1/proposals/{root}/differences", differences)
+    return app
+
+
+async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.wait_for(asyncio.to_thread(work, *arguments), WORK_SECONDS)
+
+
+async def _answer(witness: Witness, request: web.Request, work: Callable[[Any], Any]) -> web.Response:
+    """Read, authenticate, work, and sign the answer; every fault is a short JSON answer, never a traceback."""
+    try:
+        body = await asyncio.wait_for(request.read(), READ_SECONDS)
+    except web.HTTPRequestEntityTooLarge:
+        return _signed(witness.account, {"error": f"the body exceeds {MAX_BODY_BYTES} bytes"}, 413)
+    except TimeoutError:
+        return _signed(witness.account, {"error": f"the body did not arrive within {READ_SECONDS:.0f} s"}, 408)
+    sender = message_signer(body, request.headers.get(SIGNATURE_HEADER, ""))
+    if sender not in witness.coordinators:
+        return _signed(witness.account, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}, 401)
+    try:
+        return _signed(witness.account, await work(_parse_json(body)), 200)
+    except Malformed as fault:
+        return _signed(witness.account, {"error": str(fault)}, 400)
+    except ChainError as fault:
+        return _signed(witness.account, {"error": f"the chain cannot be read: {fault}"}, 503)
+    except TimeoutError:
+        return _signed(witness.account, {"error": "recomputing took too long; ask again"}, 503)
+    except Exception as fault:
+        log.error("failed", error=type(fault).__name__)
+        return _signed(witness.account, {"error": "internal error; the witness's log has more"}, 500)
+
+
+def _signed(account: LocalAccount, message: dict[str, Any], status: int) -> web.Response:
+    body = json.dumps(message).encode()
+    headers = {SIGNATURE_HEADER: sign_message(account, body)}
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def sign_message(account: LocalAccount, body: bytes) -> str:
+    """Header value for a body: EIP-191 personal signature over its keccak256."""
+    return _hex(bytes(account.sign_message(encode_defunct(keccak256(body))).signature))
+
+
+def message_signer(body: bytes, signature: str) -> str | None:
+    """Who signed a body; None if the header is no signature."""
+    if not re.fullmatch(r"0x[0-9a-fA-F]{130}", signature):
+        return None
+    try:
+        return str(Account.recover_message(encode_defunct(keccak256(body)), signature=signature))
+    except Exception:
+        # The libraries below raise many kinds of errors over hostile bytes; all mean the same.
+        return None
+
+
+# -- the coordinator ------------------------------------------------------------------------------------
+
+
+def collect_signatures(
+    proposal: Proposal,
+    records: Sequence[ArchivedStatement],
+    witnesses: Sequence[WitnessConfig],
+    account: LocalAccount,
+    signer_set: SignerSet,
+    *,
+    own: Sequence[tuple[str, bytes]] = (),
+    timeout_seconds: float = 120.0,
+    grace_seconds: float = 2.0,
+) -> list[tuple[str, bytes]]:
+    """Ask all witnesses at once; ``(address, signature)`` of those that signed, sorted by address.
+
+    ``own`` are signatures at hand already (the coordinator's, see :func:`sign_own`). When enough have signed, the
+    others get ``grace_seconds`` more. Raises WitnessRefused, with each witness's reason and the device-days that
+    differ, when fewer than ``signer_set.threshold`` appointed witnesses signed. Every signature is verified here.
+    """
+    return asyncio.run(_collect(proposal, records, witnesses, account, signer_set, own, timeout_seconds, grace_seconds))
+
+
+async def _collect(
+    proposal: Proposal,
+    records: Sequence[ArchivedStatement],
+    witnesses: Sequence[WitnessConfig],
+    account: LocalAccount,
+    signer_set: SignerSet,
+    own: Sequence[tuple[str, bytes]],
+    timeout_seconds: float,
+    grace_seconds: float,
+) -> list[tuple[str, bytes]]:
+    signed = {
+        address: signature
+        for address, signature in own
+        if address in signer_set.signers and recover_signer(proposal.digest, signature) == address
+    }
+    refusals: dict[str, str] = {}
+    device_days: set[DeviceDay] = set()
+    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=5)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        asked = {asyncio.create_task(_ask(http, witness, proposal, records, account)): witness for witness in witnesses}
+        pending = set(asked)
+        while pending:
+            enough = len(signed) >= signer_set.threshold
+            done, pending = await asyncio.wait(
+                pending, timeout=grace_seconds if enough else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            for task in done:
+                address = asked[task].address
+                try:
+                    signature = task.result()
+                except Refused as refused:
+                    refusals[address] = f"{refused.code}: {refused.reason}"
+                    device_days.update(refused.device_days)
+                    continue
+                if address in signer_set.signers:
+                    signed[address] = signature
+                else:
+                    refusals[address] = f"not-appointed: not a signer of epoch {signer_set.epoch}"
+        for task in pending:
+            task.cancel()
+            refusals[asked[task].address] = "slow: no answer before enough others had signed"
+        await asyncio.gather(*pending, return_exceptions=True)
+    for address, reason in refusals.items():
+        log.warning("no signature", witness=address, reason=reason)
+    if len(signed) < signer_set.threshold:
+        told = "; ".join(f"{address}: {reason}" for address, reason in sorted(refusals.items()))
+        days = f"; device-days that differ: {_days(device_days)}" if device_days else ""
+        raise WitnessRefused(
+            f"{len(signed)} of {signer_set.threshold} needed signatures ({told}){days}",
+            refusals=refusals,
+            device_days=tuple(sorted(device_days)),
+        )
+    return sorted(signed.items(), key=lambda pair: int(pair[0], 16))
+
+
+async def _ask(
+    http: aiohttp.ClientSession,
+    witness: WitnessConfig,
+    proposal: Proposal,
+    records: Sequence[ArchivedStatement],
+    account: LocalAccount,
+) -> bytes:
+    """One witness's verified signature, or Refused with the reason and, where it can name them, the device-days."""
+    answer = await _post(http, witness, "/v1/proposals", proposal.to_json(), account)
+    if answer.get("root") != _hex(proposal.batch.root):
+        raise Refused("lying", "the answer is about another root")
+    if answer.get("decision") == "sign":
+        signature = _signature(answer.get("signature"))
+        if signature is None or recover_signer(proposal.digest, signature) != witness.address:
+            raise Refused("lying", "the signature is not of this witness over this batch")
+        return signature
+    code, reason = str(answer.get("code"))[:40], str(answer.get("reason"))[:1_000]
+    days = _day_pairs(answer.get("deviceDays"))
+    if code == "root":
+        statements = [
+            [r.statement.device_id, r.statement.start, r.statement.version, _hex(statement_leaf(r.statement))]
+            for r in records
+        ]
+        path = f"/v1/proposals/{_hex(proposal.batch.root)}/differences"
+        message = {"schema": DIFFERENCES_SCHEMA, "proposal": proposal.to_json(), "statements": statements}
+        compared = await _post(http, witness, path, message, account)
+        days = _day_pairs(
+            [
+                [day.get("deviceId"), day.get("start")]
+                for day in _list(compared.get("deviceDays"))
+                if isinstance(day, dict)
+            ]
+        )
+    raise Refused(code, reason, days)
+
+
+async def _post(
+    http: aiohttp.ClientSession, witness: WitnessConfig, path: str, message: Any, account: LocalAccount
+) -> dict[str, Any]:
+    body = json.dumps(message).encode()
+    headers = {SIGNATURE_HEADER: sign_message(account, body), "Content-Type": "application/json"}
+    try:
+        async with http.post(witness.url + path, data=body, headers=headers, allow_redirects=False) as response:
+            received = await response.content.read(MAX_BODY_BYTES + 1)
+            while len(received) <= MAX_BODY_BYTES and (more := await response.content.read(MAX_BODY_BYTES)):
+                received += more
+            status, signature = response.status, response.headers.get(SIGNATURE_HEADER, "")
+    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+        raise Refused("no-answer", f"no answer ({type(fault).__name__})") from None
+    if len(received) > MAX_BODY_BYTES:
+        raise Refused("lying", "the answer is too long")
+    if message_signer(received, signature) != witness.address:
+        raise Refused("lying", "the answer is not signed by this witness")
+    try:
+        answer = _parse_json(received)
+    except Malformed as fault:
+        raise Refused("lying", str(fault)) from None
+    if not isinstance(answer, dict):
+        raise Refused("lying", "the answer is not an object")
+    if status != 200:
+        raise Refused(f"http-{status}", str(answer.get("error"))[:1_000])
+    return answer
+
+
+# -- message fields -------------------------------------------------------------------------------------
+
+
+def _parse_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+
+
+def _schema(message: Any, schema: str) -> None:
+    if not isinstance(message, dict) or message.get("schema") != schema:
+        raise Malformed(f"the message must be an object of schema {schema}")
+
+
+def _whole(message: dict[str, Any], name: str, bits: int) -> int:
+    value = message.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
+        raise Malformed(f"{name} must be a whole number of at most {bits} bits")
+    return value
+
+
+def _bytes32(value: Any, name: str) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-f]{64}", value):
+        raise Malformed(f"{name} must be 0x and 64 hex digits")
+    return bytes.fromhex(value[2:])
+
+
+def _address(message: dict[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
+        raise Malformed(f"{name} must be an address")
+    return to_checksum_address(value)
+
+
+def _statement_list(value: Any) -> list[tuple[int, int, int, bytes]]:
+    statements = []
+    for entry in _list(value):
+        if not isinstance(entry, list) or len(entry) != 4:
+            raise Malformed("statements must be a list of [deviceId, start, version, leaf]")
+        fields = {"deviceId": entry[0], "start": entry[1], "version": entry[2]}
+        statements.append(
+            (
+                _whole(fields, "deviceId", 64),
+                _whole(fields, "start", 40),
+                _whole(fields, "version", 32),
+                _bytes32(entry[3], "leaf"),
+            )
+        )
+    return statements
+
+
+def _day_pairs(value: Any) -> list[DeviceDay]:
+    """Device-days of an answer; what does not fit is left out, a witness can only lie about itself."""
+    pairs = (entry for entry in _list(value) if isinstance(entry, list) and len(entry) == 2)
+    return [(day[0], day[1]) for day in pairs if all(isinstance(part, int) and 0 <= part < 1 << 64 for part in day)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _signature(value: Any) -> bytes | None:
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{130}", value):
+        return bytes.fromhex(value[2:])
+    return None
+
+
+def _days(device_days: Collection[DeviceDay]) -> str:
+    shown = [f"device {device} {datetime.fromtimestamp(start, UTC):%Y-%m-%d}" for device, start in sorted(device_days)]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+def _hex_or_none(value: bytes | None) -> str | None:
+    return None if value is None else _hex(value)

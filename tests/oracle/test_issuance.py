@@ -1,0 +1,201 @@
+"""Notarizing and issuing on a real node; expected values are read from the contracts, not from the database."""
+
+import pytest
+from eth_account import Account
+
+from oracle import issuance, pipeline
+from oracle.domain import BatchStatus, DayState
+from oracle.errors import WitnessRefused
+from oracle.keys import create_device_key
+from oracle.protocol import batch_digest, token_id
+from tests.oracle import nodes
+from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
+
+
+@pytest.fixture
+def node(tmp_path):
+    folder = tmp_path / "node"
+    folder.mkdir()
+    with nodes.anvil(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def sealed(tmp_path, node):
+    """Two registered devices with three and two accepted days; device 1 lacks the day between."""
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    for device_id in (1, 2):
+        create_device_key(config.device_keys_folder, device_id)
+        nodes.register_device(node, device_id, HOLDERS[device_id].address)
+    files = [
+        write(tmp_path, "meter-1.csv", day_rows(0), day_rows(1), day_rows(3)),
+        write(tmp_path, "meter-2.csv", day_rows(0, 70), day_rows(1, 70)),
+    ]
+    pipeline.ingest(config, store, files)
+    [archive] = pipeline.seal(config, store)
+    return config, store, archive
+
+
+HOLDERS = {1: Account.create(), 2: Account.create()}
+
+
+def signing(node, calls=None):
+    """Two witnesses who sign whatever they are shown."""
+
+    def collect(batch, archive):
+        if calls is not None:
+            calls.append(batch)
+        digest = batch_digest(batch, node.chain().domain)
+        return [(one.address, bytes(one.unsafe_sign_hash(digest).signature)) for one in reversed(node.witnesses[:2])]
+
+    return collect
+
+
+def balances(chain, archive):
+    held = {}
+    for record in archive.records:
+        one = record.statement
+        certificate = token_id(one.device_id, one.start, one.duration)
+        held[one.device_id, one.start] = chain.balance_of(HOLDERS[one.device_id].address, certificate)
+    return held
+
+
+def expected(archive):
+    return {(r.statement.device_id, r.statement.start): r.statement.energy_wh for r in archive.records}
+
+
+def test_notarize_and_issue_put_the_energy_into_the_holders_accounts_once(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    assert issuance.notarize(config, store, chain, account, collect=signing(node)).transactions == 1
+    assert chain.notarization(archive.root).status is BatchStatus.OPEN
+    assert chain.notarization(archive.root).energy_wh == 3 * 2_412 + 2 * 1_692
+    assert set(balances(chain, archive).values()) == {0}
+    assert issuance.issue(config, store, chain, account).transactions == 1
+    assert balances(chain, archive) == expected(archive)
+    reached = states(store)
+    assert {key for key, state in reached.items() if state is DayState.FINAL} == set(expected(archive))
+    assert reached[1, FIRST + 2 * DAY] is DayState.HELD
+
+    block = chain.head().number
+    again = issuance.run(config, store, chain, account, collect=signing(node))
+    assert (again["transactions"], again["sealed"], again["failed"]) == (0, [], [])
+    assert chain.head().number == block
+
+
+def test_issue_many_chunks_each_have_their_proof(sealed, node, monkeypatch):
+    monkeypatch.setattr(issuance, "ISSUE_CHUNK", 2)
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    assert issuance.issue(config, store, chain, account).transactions == 3
+    assert balances(chain, archive) == expected(archive)
+
+
+def test_issue_one_statement_the_contract_refuses_does_not_hold_up_the_others(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    node.act("DeviceRegistry", "setCapacity", 2, 1)  # from now on; earlier terms keep their capacity
+    book = chain.book.contracts
+    assert "EnergyCertificate" in book
+    sent = issuance.issue(config, store, chain, account)
+    assert balances(chain, archive) == expected(archive)
+    assert sent.failed == ()
+
+
+def test_issue_unregistered_device_is_named_with_the_contracts_reason(tmp_path, node):
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    for device_id in (1, 2):
+        create_device_key(config.device_keys_folder, device_id)
+    nodes.register_device(node, 1, HOLDERS[1].address)
+    pipeline.ingest(
+        config, store, [write(tmp_path, "meter-1.csv", day_rows(0)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
+    )
+    [archive] = pipeline.seal(config, store)
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    sent = issuance.issue(config, store, chain, account)
+    assert balances(chain, archive) == {(1, FIRST): 2_412, (2, FIRST): 0}
+    assert [act.key for act in sent.failed] == [f"issue:0x{archive.root.hex()}:2:{FIRST}"]
+    assert states(store) == {(1, FIRST): DayState.FINAL, (2, FIRST): DayState.NOTARIZED}
+    [gap] = [gap for gap in pipeline.gaps(config, store) if gap.device_id == 2]
+    assert gap.reason.startswith("not issued: ") and "2" in gap.reason
+    # The next run asks again without sending anything, and issues once the device is registered.
+    assert issuance.issue(config, store, chain, account).transactions == 0
+    nodes.register_device(node, 2, HOLDERS[2].address)
+    assert issuance.issue(config, store, chain, account).transactions == 1
+    assert balances(chain, archive) == {(1, FIRST): 2_412, (2, FIRST): 1_692}
+    assert set(states(store).values()) == {DayState.FINAL}
+
+
+def test_notarize_refused_device_day_is_held_and_the_rest_notarized(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    calls = []
+    sign = signing(node, calls)
+
+    def collect(batch, shown):
+        if shown.record(2, FIRST + DAY):
+            raise WitnessRefused(
+                "2 of 2 witnesses refuse", refusals={"w": "leaf differs"}, device_days=((2, FIRST + DAY),)
+            )
+        return sign(batch, shown)
+
+    issuance.notarize(config, store, chain, account, collect=collect)
+    [signed] = calls
+    assert signed.statements == 4
+    assert chain.notarization(archive.root).status is BatchStatus.NONE
+    assert chain.notarization(signed.root).status is BatchStatus.OPEN
+    assert states(store)[2, FIRST + DAY] is DayState.HELD
+    [gap] = [gap for gap in pipeline.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
+    assert "refused by witnesses" in gap.reason
+
+
+def test_notarize_too_few_witnesses_leaves_the_batch_sealed(sealed, node):
+    config, store, _ = sealed
+    chain, account = node.chain(), node.funded()
+
+    def collect(batch, archive):
+        raise WitnessRefused("1 of 2 signatures", refusals={"http://w": "no answer"})
+
+    with pytest.raises(WitnessRefused):
+        issuance.notarize(config, store, chain, account, collect=collect)
+    assert DayState.SEALED in states(store).values()
+    assert issuance.notarize(config, store, chain, account, collect=signing(node)).transactions == 1
+
+
+def test_notarize_two_batches_follow_each_other_in_the_chain_of_heads(sealed, node, tmp_path):
+    config, store, first = sealed
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1-rest.csv", day_rows(2))])
+    [second] = pipeline.seal(config, store)
+    chain, account = node.chain(), node.funded()
+    calls = []
+    assert issuance.notarize(config, store, chain, account, collect=signing(node, calls)).transactions == 2
+    assert [batch.root for batch in calls] == [first.root, second.root]
+    assert calls[1].head == chain.find_notarization(first.root).new_head
+    assert chain.call("Notary", "head") == chain.find_notarization(second.root).new_head
+
+
+def test_confirm_reorganisation_takes_states_back_and_the_next_run_brings_them_again(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    snapshot = node.rpc("evm_snapshot")
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    issuance.issue(config, store, chain, account)
+    node.rpc("evm_revert", snapshot)
+    issuance.confirm(config, store, chain)
+    assert {states(store)[key] for key in expected(archive)} == {DayState.SEALED}
+    issuance.run(config, store, chain, account, collect=signing(node))
+    assert balances(chain, archive) == expected(archive)
+
+
+def test_confirm_revoked_root_is_shown(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    node.act("Notary", "revoke", archive.root, "meter was tampered with")
+    issuance.confirm(config, store, chain)
+    assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
+    assert issuance.issue(config, store, chain, account).transactions == 0
+    assert set(balances(chain, archive).values()) == {0}
