@@ -152,6 +152,10 @@ def _configure_log(verbose: bool, log_file: Path | None) -> None:
     )
 
 
+def utc_date(start: int) -> str:
+    return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")
+
+
 def _parse_day(text: str) -> int:
     """UTC seconds of a day given as 2016-07-01."""
     try:
@@ -426,6 +430,74 @@ def _show_sent(facts: dict[str, Any], as_json: bool) -> None:
         click.echo(str(shown(f"error: {act['act']}: {act['reason']}")), err=True)
     if facts["failed"]:
         sys.exit(EXIT_CHAIN)
+
+
+@cli.command()
+@pass_desk
+def witness(desk: Desk) -> None:
+    """Serve as a witness: recompute proposed batches from the raw files ingested here, sign them or say what differs.
+
+    Example: python -m oracle --config witness.yaml witness
+    """
+    from .witness import serve
+
+    serve(desk.config)
+
+
+@cli.command()
+@click.argument("device", type=click.IntRange(min=1), required=False)
+@click.argument("day", required=False)
+@json_option
+@pass_desk
+def check(desk: Desk, device: int | None, day: str | None, as_json: bool) -> None:
+    """Check archived statements against the chain, all or those of one DEVICE or DAY: four verdicts for each.
+
+    Nothing is taken from the database. Ends with code 8 unless every verdict is "verified".
+
+    \b
+    Example: python -m oracle check
+             python -m oracle check 1 2016-07-04
+    """
+    from .chain import ChainView
+    from .checks import check_archive
+    from .domain import Verdict
+
+    start = _parse_day(day) if day else None
+    with progress_shown(as_json) as progress:
+        checks = check_archive(desk.config.archive_folder, ChainView(desk.config.network), progress)
+    wanted = [one for one in checks if device in (None, one.device_id) and start in (None, one.start)]
+    if not wanted:
+        raise OracleError("there is no such statement in the archive folder; `gaps` shows what is sealed")
+    headlines = [one.result.headline for one in wanted]
+    counts = {verdict.value: headlines.count(verdict) for verdict in Verdict if verdict in headlines}
+    if as_json:
+        print_json({"checks": counts, "statements": [_check_json(one) for one in wanted]})
+    else:
+        print_table("Checks", ("verdict", "count"), counts.items())
+        bad = [one for one in wanted if one.result.headline is not Verdict.VERIFIED]
+        rows = [
+            (one.device_id or "", one.start and utc_date(one.start), part, finding["verdict"], finding["reason"])
+            for one in bad[:20]
+            for part, finding in _check_json(one)["findings"].items()
+            if finding["verdict"] != Verdict.VERIFIED.value
+        ]
+        if rows:
+            print_table("Not verified", ("device", "day", "question", "verdict", "reason"), rows)
+    sys.exit(0 if set(headlines) == {Verdict.VERIFIED} else EXIT_NOT_VERIFIED)
+
+
+def _check_json(one: Any) -> dict[str, Any]:
+    parts = ("data", "inclusion", "finality", "authority")
+    findings = {part: getattr(one.result, part) for part in parts}
+    return {
+        "root": "0x" + one.root.hex(),
+        "device_id": one.device_id,
+        "start": one.start,
+        "headline": one.result.headline.value,
+        "findings": {
+            part: {"verdict": found.verdict.value, "reason": found.reason} for part, found in findings.items()
+        },
+    }
 
 
 @cli.command()

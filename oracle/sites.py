@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import resources
@@ -123,6 +123,15 @@ class Policy:
     validation: ValidationPolicy = field(default_factory=ValidationPolicy)
     corroboration: CorroborationPolicy = field(default_factory=CorroborationPolicy)
 
+    def terms(self) -> dict[str, int | str]:
+        """All thresholds by name as integers and texts, as an archive's manifest takes them."""
+        named = {"policy": self.name} | {
+            f"{part}.{key}": value
+            for part, thresholds in (("validation", self.validation), ("corroboration", self.corroboration))
+            for key, value in asdict(thresholds).items()
+        }
+        return {key: int(value) if isinstance(value, int) else _written(value) for key, value in named.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class StationConfig:
@@ -227,6 +236,10 @@ class SitesConfig:
             lambda one: (one.grid_zone, one.year) == (grid_zone, year),
             f"{self.file}: no emission factor for {grid_zone} in {year}",
         )
+
+
+def _written(value: str | float | tuple[float, float]) -> str:
+    return " to ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
 
 
 def source_folder(folder: str, base: Path | None = None) -> Path:

@@ -119,9 +119,9 @@ def night_generation(matrix: SlotMatrix, policy: ValidationPolicy) -> np.ndarray
 def frozen(matrix: SlotMatrix, policy: ValidationPolicy) -> np.ndarray:
     """Slots in a run of at least ``frozen_slots`` (4: one hour) equal values of a solar device above the tare band.
 
-    Readings of microwatt grain do not repeat by chance: in 20,000 slots of SERF East and West no two
+    Readings of microwatt grain do not repeat by chance: in 10,480 slots of SERF East and West no two
     neighbours above tare are equal. Zeros at night are no finding. 0 turns the rule off, as it must be
-    for meters that count in coarse steps. Cf. pvanalytics.quality.gaps.stale_values_diff; exact here.
+    for meters that count in coarse steps. A run is not followed over midnight. Cf. pvanalytics.quality.gaps.stale_values_diff; exact here.
     """
     run = policy.frozen_slots
     mask = np.zeros_like(matrix.present)

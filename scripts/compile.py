@@ -11,7 +11,8 @@ One artifact per deployable contract, `oracle/artifacts/<Contract>.json`, UTF-8 
     abi                  as the compiler gives it
     bytecode             creation code, 0x-prefixed hex
     deployedBytecode     run-time code, 0x-prefixed hex, immutables zero
-    immutableReferences  {AST id: [{start, length}]}, byte offsets into deployedBytecode
+    immutableReferences  {number: [{start, length}]}, byte offsets into deployedBytecode; immutables are numbered
+                         by their first offset, as the compiler's own ids change with unrelated sources
     compiler             {version: "0.8.37+commit.…", settings: the standard-JSON settings}
     sourceHash           sha256 over the lines "<keccak256>  <source name>\\n" of every source the
                          contract is made of, sorted by name; the keccak256 are the compiler's own
@@ -26,6 +27,7 @@ import os
 import re
 import subprocess
 import sys
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,8 @@ def artifact(output: dict[str, Any], name: str) -> dict[str, Any] | None:
     code, runtime = contract["evm"]["bytecode"]["object"], contract["evm"]["deployedBytecode"]
     if not re.fullmatch(r"[0-9a-f]+", code):
         raise CompileError(f"{name} in {units[0]} is abstract, an interface, or needs a library linked")
+    references = [sorted(p, key=itemgetter("start")) for p in runtime.get("immutableReferences", {}).values()]
+    immutables = sorted(references, key=lambda places: places[0]["start"])
     sources = json.loads(contract["metadata"])["sources"]
     listing = "".join(f"{source['keccak256']}  {unit}\n" for unit, source in sorted(sources.items()))
     return {
@@ -144,7 +148,7 @@ def artifact(output: dict[str, Any], name: str) -> dict[str, Any] | None:
         "abi": contract["abi"],
         "bytecode": "0x" + code,
         "deployedBytecode": "0x" + runtime["object"],
-        "immutableReferences": runtime.get("immutableReferences", {}),
+        "immutableReferences": {str(number): places for number, places in enumerate(immutables)},
         "compiler": {"version": output["compilerVersion"], "settings": SETTINGS},
         "sourceHash": hashlib.sha256(listing.encode()).hexdigest(),
     }

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -445,12 +446,26 @@ def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) ->
 
 @contextlib.contextmanager
 def witnesses_running(demo: Demo, ports: dict[str, int]) -> Iterator[None]:
+    """The two further witnesses, each a process that first takes in the files delivered to it."""
     with contextlib.ExitStack() as stack:
+        waiting = []
         for name in WITNESSES:
             log = demo.state / "log" / f"{name}.log"
-            command = [sys.executable, "-m", "oracle", "--config", str(demo.config_file(name)), "witness"]
-            process = stack.enter_context(child(command, log))
-            await_that(name, lambda port=ports[name]: listens(port), process, log)  # type: ignore[misc]
+            oracle = [sys.executable, "-m", "oracle", "--config", str(demo.config_file(name))]
+            if not (demo.state / name / "raw").exists():
+                waiting.append(
+                    (name, stack.enter_context(child([*oracle, "ingest", str(demo.state / name / "inbox")], log)), log)
+                )
+        for name, process, log in waiting:
+            if process.wait(300):
+                raise DemoError(f"{name} could not take in its files (log: {log})")
+        for name in WITNESSES:
+            log = demo.state / "log" / f"{name}.log"
+            oracle = [sys.executable, "-m", "oracle", "--config", str(demo.config_file(name))]
+            process = stack.enter_context(child([*oracle, "witness"], log))
+            waiting.append((name, process, log))
+        for name, process, log in waiting[-len(WITNESSES) :]:
+            await_that(name, functools.partial(listens, ports[name]), process, log)
         yield
 
 

@@ -23,15 +23,17 @@ CI = bool(os.environ.get("CI"))
 
 LAYERS = (
     {"domain", "errors", "units", "protocol"},
-    {"formats", "sites", "sun", "vee", "corroboration", "assessment", "merkle"},
+    {"formats", "sites", "sun", "vee", "corroboration", "assessment", "merkle", "verify"},
     {"archive", "store", "chain", "config", "keys", "outbox", "review"},
-    {"checks", "pipeline", "witness"},
+    {"checks", "pipeline", "issuance", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
 )
 PART_OF = {"migrations": "store"}
 LAYER = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
-WEBAPP_MAY_IMPORT = {"domain", "errors", "units", "protocol", "merkle", "archive", "store", "chain", "checks"}
+WEBAPP_MAY_IMPORT = set(
+    ["domain", "errors", "units", "protocol", "sites", "merkle", "archive", "store", "chain", "checks"]
+)
 
 
 def load(name: str, path: Path):
@@ -393,6 +395,19 @@ def test_drift_planted_differences_found(compiler, tmp_path):
     write(tmp_path, {"Seal.json": json.dumps(document)})
     (tmp_path / "Ghost.json").unlink()
     assert compiler.drift({"Seal": document}, tmp_path) == ["Seal.json: differs in its formatting"]
+
+
+def test_artifact_numbers_immutables_by_offset_whatever_their_ids(compiler):
+    def references(ids):
+        places = [[{"start": 40, "length": 32}, {"start": 9, "length": 32}], [{"start": 20, "length": 32}]]
+        runtime = {"object": "60", "immutableReferences": dict(zip(ids, places, strict=True))}
+        contract = {"abi": [], "metadata": '{"sources": {}}', "evm": {"bytecode": {"object": "60"}}}
+        contract["evm"]["deployedBytecode"] = runtime
+        output = {"compilerVersion": "", "contracts": {"contracts/Seal.sol": {"Seal": contract}}}
+        return compiler.artifact(output, "Seal")["immutableReferences"]
+
+    expected = {"0": [{"start": 9, "length": 32}, {"start": 40, "length": 32}], "1": [{"start": 20, "length": 32}]}
+    assert references(["15", "3"]) == references(["7", "900"]) == expected
 
 
 def test_compile_broken_contract_names_file_and_line(compiler, tmp_path):

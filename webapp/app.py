@@ -220,7 +220,7 @@ def _templates(app: APIFlask, built: Services) -> None:
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
         contract_words=words.CONTRACTS, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
-        weekdays=words.weekdays, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
+        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
     )  # fmt: skip
 
     @app.context_processor
@@ -239,7 +239,10 @@ def _label(address: str) -> dict[str, str] | None:
     """What is known of an address: ``{"kind", "text"}`` of a contract, a named account or a device's account."""
     if "labels" not in g:
         s = services()
-        g.labels = {account: {"kind": "device", "text": device_id} for account, device_id in explorer().labels().items()}
+        names: dict[str, list[str]] = {}
+        for account, device_id in explorer().labels():
+            names.setdefault(account, []).append(s.facts.name(device_id) or f"#{device_id}")
+        g.labels = {account: {"kind": "device", "text": ", ".join(found[:3])} for account, found in names.items()}
         g.labels |= {account: {"kind": "name", "text": name} for account, name in s.config.labels.items()}
         g.labels |= {entry.address: {"kind": "contract", "text": name} for name, entry in s.book.contracts.items()}
     found: dict[str, str] | None = g.labels.get(address)

@@ -413,9 +413,10 @@ class Explorer:
         moved = self.all("SELECT contract, sender, receiver, id, amount FROM transfer WHERE tx = ? ORDER BY log_index, item", tx)
         return {**row, "events": [{**e, "args": json.loads(e["args"])} for e in events], "moved": moved}
 
-    def labels(self) -> dict[str, str]:
-        """Accounts that the registry entitles: address to device id."""
-        return {row["account"]: row["device_id"] for row in self.all("SELECT account, device_id FROM device")}
+    def labels(self) -> list[tuple[str, str]]:
+        """Accounts that the registry entitles or entitled, each with its device's id."""
+        changed = "SELECT value, device_id FROM device_change WHERE field = 'account'"
+        return [tuple(row) for row in self.db.execute(f"SELECT account, device_id FROM device UNION {changed}")]
 
 
 def _parts(contract: str, token: str) -> Row:

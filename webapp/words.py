@@ -221,7 +221,7 @@ def age(seconds: int | float | None) -> str:
     if seconds is None:
         return "–"
     delta = seconds - time.time()
-    return gettext("just now") if abs(delta) < 5 else str(format_timedelta(delta, add_direction=True, threshold=1.5))
+    return gettext("just now") if abs(delta) < 5 else str(format_timedelta(delta, add_direction=True))
 
 
 def period(start: int, duration: int) -> str:
@@ -242,6 +242,17 @@ def hours(seconds: int) -> str:
 def short(value: str | None) -> str:
     """A hash or address, shortened in the middle."""
     return "–" if not value else value if len(value) <= 14 else f"{value[:6]}…{value[-4:]}"
+
+
+def token_name(token: str, kind: str = "certificates") -> str:
+    """A token id in few characters: ``1-20160714`` is device 1's day, ``1-2016-US-0`` an outcome by factor 1."""
+    value = int(token, 16)
+    if kind == "outcomes":
+        country = (value >> 192 & 0xFFFF).to_bytes(2, "big").decode("ascii", "replace")
+        return f"{value >> 224}-{value >> 208 & 0xFFFF}-{tame(country)}-{value >> 128 & (1 << 64) - 1}"
+    start, duration = value >> 152 & (1 << 40) - 1, value >> 120 & (1 << 32) - 1
+    whole_day = start % 86_400 == 0 and duration == 86_400
+    return f"{value >> 192}-{datetime.fromtimestamp(start, UTC).strftime('%Y%m%d' if whole_day else '%Y%m%dT%H%M')}"
 
 
 def tame(value: Any, longest: int = LONGEST_TEXT) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from brownie import chain
+from brownie import chain, web3
 
 from tests.contracts.reference import DAY, Statement
 from tests.contracts.world import JULY_2016, World
@@ -14,8 +15,27 @@ from tests.contracts.world import JULY_2016, World
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def answer_once_mined(provider) -> None:
+    """Hold the answer to a sent transaction back until its receipt is there.
+
+    anvil answers a little before that; brownie then waits a second, or takes the transaction for dropped.
+    """
+    ask = provider.make_request
+
+    def make_request(method, params):
+        answer = ask(method, params)
+        if method in ("eth_sendTransaction", "eth_sendRawTransaction") and answer.get("result"):
+            while ask("eth_getTransactionReceipt", [answer["result"]]).get("result") is None:
+                time.sleep(0.002)
+        return answer
+
+    provider.make_request = make_request
+    provider._request_func_cache = (None, None)
+
+
 @pytest.fixture(scope="session")
 def world():
+    answer_once_mined(web3.provider)
     return World()
 
 

@@ -92,19 +92,8 @@ def test_issue_many_chunks_each_have_their_proof(sealed, node, monkeypatch):
     assert balances(chain, archive) == expected(archive)
 
 
-def test_issue_one_statement_the_contract_refuses_does_not_hold_up_the_others(sealed, node):
-    config, store, archive = sealed
-    chain, account = node.chain(), node.funded()
-    issuance.notarize(config, store, chain, account, collect=signing(node))
-    node.act("DeviceRegistry", "setCapacity", 2, 1)  # from now on; earlier terms keep their capacity
-    book = chain.book.contracts
-    assert "EnergyCertificate" in book
-    sent = issuance.issue(config, store, chain, account)
-    assert balances(chain, archive) == expected(archive)
-    assert sent.failed == ()
-
-
 def test_issue_unregistered_device_is_named_with_the_contracts_reason(tmp_path, node):
+    """One statement that the contract refuses does not hold up the others."""
     config, store = configure(tmp_path / "oracle", device(1), device(2))
     for device_id in (1, 2):
         create_device_key(config.device_keys_folder, device_id)

@@ -1,5 +1,6 @@
 """The sites file: what it says is typed, and what it says wrongly is named by file and key."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from eth_hash.auto import keccak
 
 from oracle.domain import DeviceKind, Visibility
 from oracle.errors import ConfigError
+from oracle.protocol import manifest_bytes
 from oracle.sites import Basis, load_sites, source_folder
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_sites.yaml"
@@ -62,8 +64,6 @@ def test_meter_hash_is_keccak256_of_the_identity():
 
 @pytest.mark.parametrize(("year", "pounds_per_mwh"), [(2016, "1367.8"), (2022, "1124.887")])
 def test_emission_factor_is_its_source_converted_and_rounded_down(year, pounds_per_mwh):
-    from decimal import Decimal
-
     factor = load_sites(DEMO).emission_factor("RMPA", year)
     assert factor.grams_per_mwh == int(Decimal(pounds_per_mwh) * Decimal("453.59237"))
     assert f"{Decimal(pounds_per_mwh):,}" in factor.source
@@ -90,6 +90,16 @@ def test_load_sites_thresholds_given_replace_the_defaults(document, load):
     policy = load().device(1).policy
     assert (policy.validation.tare_per_mille, policy.validation.capacity_percent) == (8, 110)
     assert (policy.corroboration.clear_ratio, policy.corroboration.required) == ((0.5, 1.1), False)
+
+
+def test_policy_terms_fit_a_manifest():
+    terms = load_sites(DEMO).device(1).policy.terms()
+    assert terms["policy"] == "rooftop-pv"
+    assert terms["validation.tare_per_mille"] == 5
+    assert terms["validation.night_elevation_deg"] == "-2.5"
+    assert terms["corroboration.required"] == 1
+    assert terms["corroboration.clear_ratio"] == "0.7 to 1.2"
+    manifest_bytes(terms)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def overview() -> Model:
     wallet = s.config.demo_wallet
     return {
         "totals": ask.totals(),
-        "batches": ask.batches(rows=6)["rows"],
+        "batches": [row | finality(row["block"]) for row in ask.batches(rows=6)["rows"]],
         "retirements": ask.retirements(rows=5)["rows"],
         "checks": ask.statement_counts(),
         "chain": {

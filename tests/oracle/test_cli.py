@@ -1,0 +1,198 @@
+"""The command line as a person or a script calls it: a process of its own, exit codes, one line for an error."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from oracle import cli
+from tests.oracle.test_pipeline import DAY, FIRST, ROOT, configure, day_rows, device, write
+
+
+def call(folder, *arguments, **environment):
+    """Run ``python -m oracle`` in ``folder``; what it was given is what it prints, nothing to a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "oracle", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A configured oracle with a key for its device and a reviewer's key; ``in/`` holds two whole days and a part."""
+    configure(tmp_path, device(1))
+    assert call(tmp_path, "keys", "device", "1").returncode == 0
+    made = call(tmp_path, "keys", "create", "--keystore", "review.json", "--password-file", "password", "--json")
+    address = json.loads(made.stdout)["address"]
+    config = tmp_path / "wattmark.yaml"
+    extra = f'\nreview_key: {{keystore: review.json, password_file: password}}\nreviewers: ["{address}"]\n'
+    lines = config.read_text().splitlines()
+    at = lines.index("reviewers:")
+    config.write_text("\n".join(lines[:at] + lines[at + 2 :]) + extra)
+    write(tmp_path / "in", "meter-1.csv", day_rows(0), day_rows(1), day_rows(2, slots=range(3, 96)))
+    return tmp_path
+
+
+def test_ingest_review_seal_and_reports_from_the_shell(folder):
+    ingested = call(folder, "ingest", "in", "--json")
+    assert (ingested.returncode, ingested.stderr) == (0, "")
+    facts = json.loads(ingested.stdout)
+    assert facts["device_days"] == {"held": 1, "accepted": 2}
+    assert facts["files"][0]["used"] == 285
+
+    [held] = json.loads(call(folder, "review", "list", "--json").stdout)
+    assert (held["day"], held["missing_slots"], held["energy_wh"]) == ("2022-06-03", 3, 2_412)
+    accepted = call(folder, "review", "accept", "1", "2022-06-03", "--reason", "restart at night")
+    assert (accepted.returncode, accepted.stdout) == (0, "device 1 2022-06-03 is accepted\n")
+
+    [sealed] = json.loads(call(folder, "seal", "--json").stdout)
+    assert (sealed["statements"], sealed["energy_wh"]) == (3, 3 * 2_412)
+    assert json.loads(call(folder, "seal", "--json").stdout) == []
+    assert "nothing to seal" in call(folder, "seal").stdout
+
+    status = json.loads(call(folder, "status", "--json").stdout)
+    assert status["last_batch"]["root"] == sealed["root"]
+    lines = list(csv.DictReader(io.StringIO(call(folder, "gaps", "--csv").stdout)))
+    assert [(line["day"], line["state"], line["root"]) for line in lines] == [
+        (f"2022-06-0{day}", "sealed", sealed["root"]) for day in (1, 2, 3)
+    ]
+    assert json.loads(call(folder, "gaps", "--json", "--state", "held").stdout) == []
+    slots = list(csv.DictReader(io.StringIO(call(folder, "export", "--device", "1").stdout)))
+    assert (
+        len(slots) == 288 and sum(int(slot["energy_wh"]) for slot in slots if slot["certified"] == "True") == 3 * 2_412
+    )
+    for table in ("status", "gaps", "review list"):
+        shown = call(folder, *table.split())
+        assert shown.returncode == 0 and shown.stdout
+
+
+def test_ingest_dry_run_prints_the_agreed_fields_and_needs_no_database(folder):
+    done = call(folder, "ingest", "--dry-run", "in/meter-1.csv", "--json")
+    assert json.loads(done.stdout) == {
+        "format": "csv",
+        "devices": [1],
+        "slots": 285,
+        "energy_wh": 3 * 2_412,
+        "refused": [],
+    }
+    assert not (folder / "raw").exists()
+    assert json.loads(call(folder, "status", "--json").stdout)["files"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["status"], 2, "config.yaml is not there"),
+        (["--config", "wattmark.yaml", "ingest", "other.csv"], 3, "no source takes a file of this name"),
+        (["--config", "wattmark.yaml", "ingest", "--dry-run", "other.csv"], 3, "no source takes a file of this name"),
+        (["--config", "wattmark.yaml", "notarize"], 2, "no address book"),
+        (
+            ["--config", "wattmark.yaml", "review", "accept", "9", "2022-06-01", "--reason", "x"],
+            7,
+            "there is no device-day",
+        ),
+        (["--config", "wattmark.yaml", "review", "accept", "1", "June", "--reason", "x"], 2, "is not a day"),
+        (["--config", "wattmark.yaml", "check"], 2, "no address book"),
+        (["--config", "wattmark.yaml", "keys", "device", "1"], 2, "never overwritten"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_command_that_fails_has_its_exit_code_and_one_clear_line(folder, arguments, code, said):
+    write(folder, "other.csv", day_rows())
+    done = call(folder, *arguments, WATTMARK_CONFIG="config.yaml")
+    assert done.returncode == code
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 4
+
+
+def test_command_with_debug_shows_the_traceback(folder):
+    done = call(folder, "--debug", "--config", "nowhere.yaml", "status")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "nowhere.yaml is not there" in done.stderr
+
+
+def test_logs_and_errors_carry_neither_keys_nor_readings(folder):
+    """Everything printed or logged over a whole run, searched for the secrets of this folder."""
+    said = ""
+    for arguments in (
+        ["ingest", "in"],
+        ["review", "accept", "1", "2022-06-03", "--reason", "x"],
+        ["seal"],
+        ["keys", "show"],
+        ["notarize"],
+    ):
+        done = call(folder, "--verbose", *arguments)
+        said += done.stdout + done.stderr
+    done = call(folder, "--log-file", "oracle.log", "ingest", "in")
+    log = (folder / "oracle.log").read_text()
+    assert "file taken" in said and done.stderr == ""
+    secrets = [(folder / "password").read_text().strip(), (folder / "keys" / "1.key").read_bytes().hex()]
+    secrets.append(json.loads((folder / "review.json").read_text())["crypto"]["ciphertext"])
+    assert not [secret for secret in secrets if secret in said + log]
+    assert "100" not in said.replace("2022", "") or "Wh" not in log
+
+
+@pytest.mark.parametrize(
+    "command", [(), *[(name,) for name in cli.cli.commands], ("review", "accept"), ("keys", "create")]
+)
+def test_help_of_every_command_has_an_example(command):
+    shown = CliRunner().invoke(cli.cli, [*command, "--help"])
+    assert shown.exit_code == 0
+    assert "Example: python -m oracle" in shown.output
+
+
+@pytest.mark.parametrize("command", sorted(set(cli.cli.commands) - {"witness", "review", "keys"}))
+def test_every_command_speaks_json(command):
+    assert "--json" in CliRunner().invoke(cli.cli, [command, "--help"]).output
+
+
+def test_shown_hostile_text_cannot_steer_a_terminal():
+    assert cli.shown("\x1b[2Jred\u202etxt\r[bold]").plain == "\ufffd[2Jred\ufffdtxt\ufffd[bold]"
+
+
+def test_progress_on_a_terminal_shows_rate_and_time_left(folder):
+    """A real pseudo-terminal on standard error; standard output stays clean."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "oracle", "ingest", "in"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        start_new_session=True,
+    ) as process:
+        os.close(follower)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(leader, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            seen += piece
+        output, _ = process.communicate(timeout=60)
+    os.close(leader)
+    text = seen.decode(errors="replace")
+    assert "assessing device-days" in text and "3/3" in text and "0:00:00" in text
+    assert b"assessing" not in output and b"meter-1.csv" in output
+
+
+def test_seal_private_key_of_the_device_missing_says_how_to_make_it(folder):
+    (folder / "keys" / "1.key").unlink()
+    call(folder, "ingest", "in")
+    done = call(folder, "seal")
+    assert done.returncode == 2
+    assert "1.key: is not there" in done.stderr and "keys --help" in done.stderr
+    assert (FIRST, DAY) and Path(folder / "archive").exists() is False

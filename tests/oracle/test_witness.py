@@ -1,0 +1,505 @@
+"""Witnesses recompute from their own raw files: they sign what agrees and name the device-days that do not."""
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import pytest
+import yaml
+from eth_account import Account
+
+from oracle import pipeline, review
+from oracle.config import OracleConfig, WitnessConfig
+from oracle.domain import BatchKind
+from oracle.errors import WitnessRefused
+from oracle.issuance import propose_batch
+from oracle.keys import create_device_key, device_key_file
+from oracle.protocol import batch_digest, batch_fields, keccak256, manifest_bytes
+from oracle.store import SignedStatement, Store
+from oracle.witness import (
+    SIGNATURE_HEADER,
+    Malformed,
+    Proposal,
+    Refused,
+    Witness,
+    collect_signatures,
+    message_signer,
+    sign_message,
+    sign_own,
+)
+from tests.oracle import nodes
+from tests.oracle.test_pipeline import DAY, FIRST, REVIEWER, configure, day_rows, device, write
+
+START_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    with nodes.anvil(tmp_path_factory.mktemp("anvil")) as running:
+        yield running
+
+
+class House:
+    """One coordinator and its witnesses, each with its own folder, raw files, device keys and database."""
+
+    def __init__(self, node, folder):
+        self.node, self.folder, self.chain = node, folder, node.chain()
+        self.meters = [device(1), device(2)]
+        self.files = [
+            write(folder, "meter-1.csv", day_rows(0), day_rows(1), day_rows(2)),
+            write(folder, "meter-2.csv", day_rows(0, 70), day_rows(1, 70), day_rows(2, 70)),
+        ]
+        self.account = node.witnesses[0]
+        self.config, self.store = configure(folder / "oracle", *self.meters)
+        for device_id in (1, 2):
+            create_device_key(self.config.device_keys_folder, device_id)
+        pipeline.ingest(self.config, self.store, self.files)
+        [self.archive] = pipeline.seal(self.config, self.store)
+
+    @property
+    def proposal(self):
+        return Proposal(self.chain.domain, propose_batch(self.chain, self.archive), self.archive.manifest)
+
+    def equip(self, name, files=None):
+        """A witness's own folder, with the shared device keys and its own copy of the raw files."""
+        config, store = configure(self.folder / name, *self.meters)
+        for device_id in (1, 2):
+            key = device_key_file(config.device_keys_folder, device_id)
+            key.parent.mkdir(parents=True, exist_ok=True)
+            key.write_bytes(device_key_file(self.config.device_keys_folder, device_id).read_bytes())
+            key.chmod(0o600)
+        pipeline.ingest(config, store, files or self.files)
+        return config, store
+
+    def witness(self, index=1, files=None):
+        config, store = self.equip(f"witness-{index}", files)
+
+        def recompute(batch, decisions, visibility):
+            return pipeline.recompute(config, store, batch, decisions, visibility)
+
+        return Witness(self.chain, store, self.node.witnesses[index], [self.account.address], recompute)
+
+    def altered(self, name="meter-2.csv", day=1, slot=70):
+        """A copy of the raw files in which one digit of one reading differs."""
+        other = self.folder / "altered"
+        other.mkdir(exist_ok=True)
+        copies = []
+        for file in self.files:
+            lines = file.read_text().splitlines()
+            if file.name == name:
+                row = 1 + day * 96 + slot
+                assert lines[row].endswith("70"), lines[row]
+                lines[row] = lines[row][:-1] + "1"
+            copy = other / file.name
+            copy.write_text("\n".join(lines) + "\n")
+            copies.append(copy)
+        return copies
+
+
+@pytest.fixture
+def house(node, tmp_path):
+    snapshot = node.rpc("evm_snapshot")
+    yield House(node, tmp_path)
+    node.rpc("evm_revert", snapshot)
+
+
+# -- judging ----------------------------------------------------------------------------------------
+
+
+def test_sign_same_raw_files_gives_a_signature_the_contract_takes(house, node):
+    signature = house.witness(1).sign(house.proposal)
+    own = sign_own(house.store, house.account, house.proposal, house.archive.records)
+    assert own[0] == node.witnesses[0].address
+    node.act("Notary", "notarize", batch_fields(house.proposal.batch), [own[1], signature])
+    event = house.chain.find_notarization(house.archive.root)
+    assert event.signers == (node.witnesses[0].address, node.witnesses[1].address)
+    assert event.batch.energy_wh == 3 * (2_412 + 1_692)
+
+
+def test_sign_one_byte_altered_refuses_and_differences_name_the_device_day(house):
+    witness = house.witness(1, house.altered())
+    with pytest.raises(Refused) as caught:
+        witness.sign(house.proposal)
+    assert caught.value.code == "root"
+    theirs = [
+        (r.statement.device_id, r.statement.start, r.statement.version, house.archive.tree.nodes[at])
+        for at, r in _positions(house.archive)
+    ]
+    found = witness.differences(house.proposal, theirs)
+    assert [(device_id, start) for device_id, start, _, _ in found] == [(2, FIRST + DAY)]
+    assert found[0][2] != found[0][3]
+    with witness.store.session() as session:
+        assert session.query(SignedStatement).count() == 0
+
+
+def _positions(archive):
+    from oracle.protocol import statement_leaf
+
+    return [(archive.tree.positions[statement_leaf(record.statement)], record) for record in archive.records]
+
+
+def test_sign_raw_file_altered_after_ingest_refuses(house):
+    witness = house.witness(1)
+    kept = next((house.folder / "witness-1" / "raw").iterdir())
+    data = bytearray(kept.read_bytes())
+    data[-3] ^= 1
+    kept.chmod(0o644)
+    kept.write_bytes(bytes(data))
+    with pytest.raises(Refused) as caught:
+        witness.sign(house.proposal)
+    assert caught.value.code == "recompute" and kept.name in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [
+        ("epoch", {"signer_epoch": 2}),
+        ("head", {"head": b"\x01" * 32}),
+        ("head", {"kind": BatchKind.INTERIM, "head": b"\x01" * 32}),
+        ("deadline", {"deadline": 1}),
+        ("deadline", {"deadline": 2**39}),
+        ("period", {"end": 2**39}),
+        ("energy", {"energy_wh": 3 * (2_412 + 1_692) + 1}),
+        ("count", {"statements": 7}),
+        ("archive-hash", {"archive_hash": b"\x02" * 32}),
+        ("period", {"start": FIRST - DAY}),
+        ("manifest", {"root": b"\x03" * 32}),
+    ],
+)
+def test_sign_wrong_parameter_refuses_with_its_code(house, code, change):
+    proposal = house.proposal
+    with pytest.raises(Refused) as caught:
+        house.witness(1).sign(replace(proposal, batch=replace(proposal.batch, **change)))
+    assert caught.value.code == code
+
+
+def test_sign_other_chain_or_contract_refuses(house):
+    proposal, witness = house.proposal, house.witness(1)
+    for code, domain in (
+        ("chain", replace(proposal.domain, chain_id=1)),
+        ("notary", replace(proposal.domain, contract="0x" + "11" * 20)),
+    ):
+        with pytest.raises(Refused) as caught:
+            witness.sign(replace(proposal, domain=domain))
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "key", "value"),
+    [
+        ("assessments", "assessments", "0x" + "00" * 32),
+        ("policy", "policy", {"certified": "everything"}),
+        ("review", "reviewTrail", ["trust me"]),
+        ("manifest", "visibility", "secret"),
+        ("manifest", "withheld", [{"deviceId": "one"}]),
+        ("archive-hash", "policy", {"limit": 0.5}),
+    ],
+)
+def test_sign_other_manifest_refuses_with_its_code(house, code, key, value):
+    manifest = {**house.archive.manifest, key: value}
+    proposal = house.proposal
+    with contextlib.suppress(Exception):
+        hashed = keccak256(manifest_bytes(manifest))
+        proposal = replace(proposal, batch=replace(proposal.batch, archive_hash=hashed))
+    with pytest.raises(Refused) as caught:
+        house.witness(1).sign(replace(proposal, manifest=manifest))
+    assert caught.value.code == code
+
+
+def test_sign_forged_review_decision_refuses(house):
+    stranger = Account.create()
+    entry = review.sign(
+        stranger,
+        device_id=1,
+        start=FIRST,
+        version=0,
+        decision="reject",
+        reason="no",
+        profile_hash=b"\0" * 32,
+        decided_at=1,
+    )
+    manifest = {**house.archive.manifest, "reviewTrail": [entry]}
+    proposal = house.proposal
+    batch = replace(proposal.batch, archive_hash=keccak256(manifest_bytes(manifest)))
+    with pytest.raises(Refused) as caught:
+        house.witness(1).sign(replace(proposal, batch=batch, manifest=manifest))
+    assert caught.value.code == "recompute" and stranger.address in caught.value.reason
+
+
+def test_sign_day_held_and_rejected_by_a_reviewer_is_left_out_by_all(house, tmp_path):
+    """The decision travels with the manifest; the witness follows it because the reviewer's signature holds."""
+    other = House.__new__(House)
+    other.__dict__.update(house.__dict__)
+    other.folder = tmp_path / "second"
+    gap = [row for slot, row in enumerate(day_rows(1)) if slot != 70]
+    other.files = [
+        write(other.folder, "meter-1.csv", day_rows(0), gap, day_rows(2)),
+        write(other.folder, "meter-2.csv", day_rows(0, 70)),
+    ]
+    other.config, other.store = other.equip("oracle")
+    pipeline.decide(other.config, other.store, REVIEWER, 1, FIRST + DAY, "reject", "a slot is missing")
+    [other.archive] = pipeline.seal(other.config, other.store)
+    assert len(other.archive.manifest["reviewTrail"]) == 1
+    assert len(other.witness(1).sign(other.proposal)) == 65
+
+
+def test_sign_second_version_zero_of_a_day_refuses_and_names_it(house):
+    """The same witness, asked again after its raw file was replaced: it has signed other figures for that day."""
+    witness = house.witness(1)
+    witness.sign(house.proposal)
+    assert len(witness.sign(house.proposal)) == 65, "the same statements may be signed again"
+
+    second = House.__new__(House)
+    second.__dict__.update(house.__dict__)
+    second.folder = house.folder / "second"
+    second.folder.mkdir()
+    second.config, second.store = second.equip("oracle", house.altered())
+    [second.archive] = pipeline.seal(second.config, second.store)
+    config, _ = second.equip("witness-1", house.altered())
+    other_data = pipeline.recompute(
+        config, Store.open(config.database_url), second.proposal.batch, [], _visibility(second.archive)
+    )
+    forgetful = Witness(
+        house.chain, witness.store, house.node.witnesses[1], [house.account.address], lambda *_: other_data
+    )
+    with pytest.raises(Refused) as caught:
+        forgetful.sign(second.proposal)
+    assert (caught.value.code, caught.value.device_days) == ("already-signed", ((2, FIRST + DAY),))
+
+    sign_own(house.store, house.account, house.proposal, house.archive.records)
+    with pytest.raises(WitnessRefused) as own:
+        sign_own(house.store, house.account, second.proposal, second.archive.records)
+    assert own.value.device_days == ((2, FIRST + DAY),)
+
+
+def _visibility(archive):
+    from oracle.domain import Visibility
+
+    return Visibility[archive.manifest["visibility"].upper()]
+
+
+def test_sign_next_batch_after_a_notarized_one_leaves_its_days_out(house, node):
+    """Days of the same time that came late: the witness remembers which ones are notarized."""
+    witness = house.witness(1)
+    signature = witness.sign(house.proposal)
+    own = sign_own(house.store, house.account, house.proposal, house.archive.records)
+    node.act("Notary", "notarize", batch_fields(house.proposal.batch), [own[1], signature])
+    with pytest.raises(Refused) as caught:
+        witness.sign(house.proposal)
+    assert caught.value.code in ("head", "already-notarized")
+
+    late = [
+        write(house.folder, "meter-1-late.csv", day_rows(3)),
+        write(house.folder, "meter-2-late.csv", day_rows(3, 70)),
+    ]
+    configs = {}
+    for name in ("oracle", "witness-1"):
+        configs[name] = OracleConfig.load(house.folder / name / "wattmark.yaml")
+        pipeline.ingest(configs[name], Store.open(configs[name].database_url), late)
+    [house.archive] = pipeline.seal(configs["oracle"], house.store)
+    assert {record.statement.start for record in house.archive.records} == {FIRST + 3 * DAY}
+    wide = replace(house.proposal.batch, start=FIRST)
+    with pytest.raises(Refused) as caught:
+        witness.sign(replace(house.proposal, batch=wide))
+    assert caught.value.code == "period", "older days are left out, so the root agrees and only the start is wrong"
+    assert len(witness.sign(house.proposal)) == 65
+
+
+# -- messages ---------------------------------------------------------------------------------------
+
+
+def test_proposal_json_round_trip_is_the_same(house):
+    proposal = house.proposal
+    assert Proposal.parse(json.loads(json.dumps(proposal.to_json()))) == proposal
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["schema", "chainId", "notary", "batch", "manifest", "batch.kind", "batch.root", "batch.energyWh", "batch.end"],
+)
+@pytest.mark.parametrize("value", [None, "x", -1, 2**80, True, [], 1.5])
+def test_proposal_parse_wrong_field_raises_malformed(house, path, value):
+    message = json.loads(json.dumps(house.proposal.to_json()))
+    *outer, name = path.split(".")
+    place = message[outer[0]] if outer else message
+    place[name] = value
+    with pytest.raises(Malformed):
+        Proposal.parse(message)
+
+
+def test_message_signer_recovers_the_sender_and_only_for_this_body():
+    account = Account.create()
+    header = sign_message(account, b"body")
+    assert message_signer(b"body", header) == account.address
+    assert message_signer(b"bodz", header) != account.address
+    for broken in ("", "0x", "0x" + "00" * 65, header + "00", "0x" + "ff" * 65):
+        assert message_signer(b"body", broken) is None
+
+
+# -- processes --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def witness_process(house, index, files=None):
+    """``python -m oracle witness`` in its own process group, as an operator starts it."""
+    name = f"witness-{index}"
+    house.equip(name, files)
+    folder = house.folder / name
+    account = house.node.witnesses[index]
+    (folder / "password").write_text("test")
+    (folder / "keystore").write_text(json.dumps(Account.encrypt(account.key, "test", iterations=2)))
+    for secret in ("password", "keystore"):
+        (folder / secret).chmod(0o600)
+    port = nodes.free_port()
+    settings = yaml.safe_load((folder / "wattmark.yaml").read_text())
+    network = house.node.config
+    settings["network"] = {
+        "rpc_urls": list(network.rpc_urls),
+        "chain_id": network.chain_id,
+        "addresses": str(network.addresses),
+        "finality": network.finality_depth,
+    }
+    settings |= {
+        "key": {"keystore": "keystore", "password_file": "password"},
+        "coordinators": [house.account.address],
+        "listen": f"127.0.0.1:{port}",
+    }
+    (folder / "wattmark.yaml").write_text(yaml.safe_dump(settings))
+    log = folder / "log"
+    command = [sys.executable, "-m", "oracle", "--config", str(folder / "wattmark.yaml"), "witness"]
+    with (
+        log.open("wb") as output,
+        nodes.process_group(command, stdout=output, stderr=output, cwd=nodes.ROOT) as process,
+    ):
+        end = time.monotonic() + START_SECONDS
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/v1/health", timeout=5).read()
+                break
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{name} did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield WitnessConfig(url, account.address), log
+
+
+def collect(house, witnesses, **options):
+    proposal = house.proposal
+    signed = collect_signatures(
+        proposal,
+        house.archive.records,
+        witnesses,
+        house.account,
+        house.chain.signer_set(1),
+        **{"timeout_seconds": 60, **options},
+    )
+    return proposal, signed
+
+
+def test_collect_two_processes_sign_and_the_contract_takes_all_three(house, node):
+    with witness_process(house, 1) as (first, log), witness_process(house, 2) as (second, _):
+        proposal, signed = collect(
+            house,
+            [second, first],
+            own=lambda: sign_own(house.store, house.account, house.proposal, house.archive.records),
+            grace_seconds=30,
+        )
+        text = log.read_text()
+    digest = batch_digest(proposal.batch, house.chain.domain)
+    assert digest == house.chain.call("Notary", "digest", batch_fields(proposal.batch))
+    assert [address for address, _ in signed] == [witness.address for witness in node.witnesses]
+    node.act("Notary", "notarize", batch_fields(proposal.batch), [signature for _, signature in signed])
+    assert len(house.chain.find_notarization(house.archive.root).signers) == 3
+    secrets = [
+        bytes(node.witnesses[1].key).hex(),
+        device_key_file(house.config.device_keys_folder, 1).read_bytes().hex(),
+    ]
+    assert not any(secret in text for secret in secrets)
+
+
+def test_collect_altered_copy_refuses_names_the_day_and_the_other_signs(house, node):
+    with witness_process(house, 1, house.altered()) as (altered, _), witness_process(house, 2) as (sound, _):
+        with pytest.raises(WitnessRefused) as caught:
+            collect(house, [altered, sound])
+        assert caught.value.device_days == ((2, FIRST + DAY),)
+        assert list(caught.value.refusals) == [altered.address]
+        assert "root" in caught.value.refusals[altered.address]
+        assert "device 2 2022-06-02" in str(caught.value)
+        with house.store.session() as session:
+            assert session.query(SignedStatement).count() == 0
+
+        own = sign_own(house.store, house.account, house.proposal, house.archive.records)
+        down = WitnessConfig(f"http://127.0.0.1:{nodes.free_port()}", node.witnesses[1].address)
+        _, signed = collect(house, [down, sound], own=lambda: own)
+        assert [address for address, _ in signed] == [node.witnesses[0].address, sound.address]
+
+        _, body, _ = _post(sound.url, b"{}", {SIGNATURE_HEADER: sign_message(Account.create(), b"{}")})
+        assert "coordinator" in json.loads(body)["error"]
+        for body in (b"{}", b"not json", b"[" * 100_000):
+            status, answer, header = _post(sound.url, body, {SIGNATURE_HEADER: sign_message(house.account, body)})
+            assert status == 400 and "error" in json.loads(answer)
+            assert message_signer(answer, header) == sound.address
+
+
+def _post(url, body, headers):
+    request = urllib.request.Request(f"{url}/v1/proposals", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read(), answer.headers.get(SIGNATURE_HEADER)
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read(), refused.headers.get(SIGNATURE_HEADER)
+
+
+@contextlib.contextmanager
+def sleeper():
+    """A witness that takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = []
+        stop = threading.Event()
+
+        def accept():
+            server.settimeout(0.1)
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    taken.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            stop.set()
+            thread.join()
+            for connection in taken:
+                connection.close()
+
+
+def test_collect_sleeping_witness_is_not_waited_for_when_enough_signed(house, node):
+    own = sign_own(house.store, house.account, house.proposal, house.archive.records)
+    with witness_process(house, 2) as (sound, _), sleeper() as url:
+        began = time.monotonic()
+        _, signed = collect(
+            house, [WitnessConfig(url, node.witnesses[1].address), sound], own=lambda: own, grace_seconds=0.2
+        )
+        assert len(signed) == 2 and time.monotonic() - began < 30
+
+
+def test_collect_only_a_sleeping_witness_raises_after_the_timeout(house, node):
+    with sleeper() as url, pytest.raises(WitnessRefused) as caught:
+        collect(house, [WitnessConfig(url, node.witnesses[1].address)], timeout_seconds=0.5)
+    assert caught.value.refusals[node.witnesses[1].address].startswith("no-answer")
+    assert caught.value.device_days == ()
+
+
+def test_collect_witness_under_another_name_is_not_believed(house, node):
+    """A real witness that answers in the place of another one."""
+    with witness_process(house, 2) as (sound, _):
+        with pytest.raises(WitnessRefused) as caught:
+            collect(house, [WitnessConfig(sound.url, node.witnesses[1].address), sound], grace_seconds=30)
+        assert "not signed by this witness" in caught.value.refusals[node.witnesses[1].address]

@@ -1,0 +1,44 @@
+"""``python -m webapp --config FILE [--port N]``: serve the web app with waitress until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import waitress
+
+from oracle.errors import OracleError
+
+from . import WebConfig, create_app
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve the web app.")
+    parser.add_argument("--config", type=Path, required=True, help="the YAML file that docs/webapp.md explains")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default 8000)")
+    parser.add_argument("--threads", type=int, default=8, help="requests served at once (default 8)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        app = create_app(WebConfig.load(options.config))
+    except OracleError as fault:
+        print(f"webapp: {fault}", file=sys.stderr)
+        return fault.exit_code
+    services = app.extensions["wattmark"]
+    services.start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    print(f"Wattmark on http://{'localhost' if options.host == '127.0.0.1' else options.host}:{options.port}", flush=True)
+    try:
+        waitress.serve(app, host=options.host, port=options.port, threads=options.threads, ident=None, _quiet=True)
+    except (KeyboardInterrupt, SystemExit):
+        pass
+    finally:
+        services.stop()
+    return 0
+
+
+sys.exit(main())
