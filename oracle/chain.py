@@ -488,8 +488,11 @@ class ChainView:
     # certificates
 
     def is_certified(self, device_id: int, start: int, duration: int, at: BlockRef | None = None) -> bool:
-        """Whether any slot of the period is certified (times in UTC seconds)."""
-        return bool(self.call("EnergyCertificate", "isCertified", device_id, start, duration, at=at))
+        """Whether any slot of the period is certified (times in UTC seconds); none is of an unknown device."""
+        try:
+            return bool(self.call("EnergyCertificate", "isCertified", device_id, start, duration, at=at))
+        except Reverted:
+            return False
 
     def issued_ids(self, root: bytes | None = None, to_block: int | None = None) -> list[int]:
         """Ids of the certificates issued, of one root or of all, in chain order."""

@@ -141,7 +141,8 @@ def _asking(config: OracleConfig, store: Store, chain: Chain, account: LocalAcco
     def collect(batch: Batch, archive: Archive) -> Sequence[tuple[str, bytes]]:
         proposal = Proposal(chain.domain, batch, archive.manifest)
         signer_set = chain.signer_set(batch.signer_epoch)
-        own = [sign_own(store, account, proposal, archive.records)] if account.address in signer_set.signers else []
+        appointed = account.address in signer_set.signers
+        own = (lambda: sign_own(store, account, proposal, archive.records)) if appointed else None
         return collect_signatures(proposal, archive.records, config.witnesses, account, signer_set, own=own)
 
     return collect

@@ -110,7 +110,7 @@ def _called(facts: Entry) -> str:
 def _check(facts: Entry) -> None:
     for name, kind in _FACTS.items():
         value = facts[name]
-        if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and value < 0):
+        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise ReviewError(f"the field {name} of a decision is {value!r:.80}, not a fitting {kind.__name__}")
     if facts["decision"] not in (ACCEPT, REJECT):
         raise ReviewError(f"a decision is {ACCEPT!r} or {REJECT!r}, not {facts['decision']!r:.80}")

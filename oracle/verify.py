@@ -385,6 +385,12 @@ def _whole(digits: str) -> int:
 
 def load_json(data: bytes, name: str) -> Any:
     """JSON without fractions; Refused if it is none. ``name`` is for the message."""
+    depth = 0
+    for bracket in re.sub(rb'"(?:[^"\\]|\\.)*"|[^][}{"]+', b"", data):
+        depth += (bracket in b"[{") - (bracket in b"]}")
+        ensure(
+            depth < 32, f"{printable(name)} is too deep"
+        )  # where the caller raised Python's own limit, it would crash
     try:
         return json.loads(data.decode("utf-8"), parse_int=_whole, parse_float=_whole, parse_constant=_whole)
     except (ValueError, RecursionError):

@@ -27,6 +27,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
+from hexbytes import HexBytes
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -206,7 +207,7 @@ def _remember_and_sign(
                 )
     except IntegrityError:
         raise Refused("busy", "the same statements are being signed by another process; ask again") from None
-    return bytes(account.unsafe_sign_hash(proposal.digest).signature)
+    return bytes(account.unsafe_sign_hash(HexBytes(proposal.digest)).signature)
 
 
 def _signed_within(session: Any, chain_id: int, start: int, end: int) -> dict[tuple[int, int], list[SignedStatement]]:
@@ -534,34 +535,48 @@ def collect_signatures(
     account: LocalAccount,
     signer_set: SignerSet,
     *,
-    own: Sequence[tuple[str, bytes]] = (),
+    own: Callable[[], tuple[str, bytes]] | None = None,
     timeout_seconds: float = 120.0,
     grace_seconds: float = 2.0,
 ) -> list[tuple[str, bytes]]:
     """Ask all witnesses at once; ``(address, signature)`` of those that signed, sorted by address.
 
-    ``own`` are signatures at hand already (the coordinator's, see :func:`sign_own`). When enough have signed, the
-    others get ``grace_seconds`` more. Raises WitnessRefused, with each witness's reason and the device-days that
+    ``own`` gives the coordinator's own signature (:func:`sign_own`); it is called last, and only where it makes up
+    the number, so that a refused batch leaves nothing remembered here. When enough have signed, the others get
+    ``grace_seconds`` more. Raises WitnessRefused, with each witness's reason and the device-days that
     differ, when fewer than ``signer_set.threshold`` appointed witnesses signed. Every signature is verified here.
     """
-    return asyncio.run(_collect(proposal, records, witnesses, account, signer_set, own, timeout_seconds, grace_seconds))
+    needed = signer_set.threshold - (own is not None)
+    asking = _ask_all(proposal, records, witnesses, account, signer_set, needed, timeout_seconds, grace_seconds)
+    signed, refusals, device_days = asyncio.run(asking)
+    if own and len(signed) >= needed:
+        address, signature = own()
+        signed[address] = signature
+    for address, reason in refusals.items():
+        log.warning("no signature", witness=address, reason=reason)
+    if len(signed) < signer_set.threshold:
+        told = "; ".join(f"{address}: {reason}" for address, reason in sorted(refusals.items()))
+        days = f"; device-days that differ: {_days(device_days)}" if device_days else ""
+        raise WitnessRefused(
+            f"too few witnesses signed, {signer_set.threshold} are needed ({told}){days}",
+            refusals=refusals,
+            device_days=tuple(sorted(device_days)),
+        )
+    return sorted(signed.items(), key=lambda pair: int(pair[0], 16))
 
 
-async def _collect(
+async def _ask_all(
     proposal: Proposal,
     records: Sequence[ArchivedStatement],
     witnesses: Sequence[WitnessConfig],
     account: LocalAccount,
     signer_set: SignerSet,
-    own: Sequence[tuple[str, bytes]],
+    needed: int,
     timeout_seconds: float,
     grace_seconds: float,
-) -> list[tuple[str, bytes]]:
-    signed = {
-        address: signature
-        for address, signature in own
-        if address in signer_set.signers and recover_signer(proposal.digest, signature) == address
-    }
+) -> tuple[dict[str, bytes], dict[str, str], set[DeviceDay]]:
+    """Verified signatures and reasons by witness, and the device-days that differ."""
+    signed: dict[str, bytes] = {}
     refusals: dict[str, str] = {}
     device_days: set[DeviceDay] = set()
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=5)
@@ -569,10 +584,8 @@ async def _collect(
         asked = {asyncio.create_task(_ask(http, witness, proposal, records, account)): witness for witness in witnesses}
         pending = set(asked)
         while pending:
-            enough = len(signed) >= signer_set.threshold
-            done, pending = await asyncio.wait(
-                pending, timeout=grace_seconds if enough else None, return_when=asyncio.FIRST_COMPLETED
-            )
+            patience = grace_seconds if len(signed) >= needed else None
+            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 break
             for task in done:
@@ -591,17 +604,7 @@ async def _collect(
             task.cancel()
             refusals[asked[task].address] = "slow: no answer before enough others had signed"
         await asyncio.gather(*pending, return_exceptions=True)
-    for address, reason in refusals.items():
-        log.warning("no signature", witness=address, reason=reason)
-    if len(signed) < signer_set.threshold:
-        told = "; ".join(f"{address}: {reason}" for address, reason in sorted(refusals.items()))
-        days = f"; device-days that differ: {_days(device_days)}" if device_days else ""
-        raise WitnessRefused(
-            f"{len(signed)} of {signer_set.threshold} needed signatures ({told}){days}",
-            refusals=refusals,
-            device_days=tuple(sorted(device_days)),
-        )
-    return sorted(signed.items(), key=lambda pair: int(pair[0], 16))
+    return signed, refusals, device_days
 
 
 async def _ask(

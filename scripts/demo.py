@@ -31,6 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 import yaml
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
@@ -503,11 +504,20 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def log_to(file: Path) -> None:
+    """The library's log goes into a file of the demo; the terminal shows its progress alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    logger = structlog.WriteLoggerFactory(file=file.open("a", buffering=1))
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    processors: list[Any] = [stamp, structlog.processors.add_log_level, structlog.processors.JSONRenderer()]
+    structlog.configure(processors=processors, logger_factory=logger)
+
+
 def run(options: argparse.Namespace, console: Console) -> None:
     began = time.monotonic()
 
     def tell(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {text}", highlight=False)
+        console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
     sites = load_sites(SITES)
     if options.reset:
@@ -518,6 +528,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         print(keys.load_account(demo.key("buyer")).key.to_0x_hex())
         return
     forget_half_lost_chain(tell)
+    log_to(STATE / "log" / "oracle.log")
     port = free_port(8545)
     with chain_running(STATE, port) as rpc_url:
         tell(f"chain {CHAIN_ID} at {rpc_url}")
@@ -563,8 +574,53 @@ def show(report: dict[str, Any], tell: Callable[[str], None]) -> None:
     tell(f"{report['transactions_sent']} transactions sent; run again: {report['second_run']}")
 
 
+def web_configuration(demo: Demo) -> dict[str, Any]:
+    labels = {demo.address(actor): actor.replace("-", " ") for actor in ACTORS}
+    return {
+        "archive_folder": str(demo.state / "archives"),
+        "state_folder": str(demo.state / "web"),
+        "network": {
+            "name": CHAIN_NAME,
+            "rpc_urls": [demo.rpc_url],
+            "chain_id": CHAIN_ID,
+            "addresses": str(demo.addresses),
+        },
+        "public_rpc_url": demo.rpc_url,
+        "sites": str(SITES),
+        "oracle_database": OracleConfig.load(demo.config_file("oracle")).database_url,
+        "labels": labels,
+        "demo_wallet": {
+            "name": "Demo buyer",
+            "address": demo.address("buyer"),
+            "key_command": "./run demo --buyer-key",
+        },
+    }
+
+
 def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
-    raise NotImplementedError
+    """The web app in a process of its own, until it or this run is ended."""
+    folder, port = demo.state / "web", free_port(preferred_port)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(web_configuration(demo), sort_keys=False))
+    log = demo.state / "log" / "web.log"
+    command = [sys.executable, "-m", "webapp", "--config", str(folder / "config.yaml"), "--port", str(port)]
+    with child(command, log) as process:
+        await_that("the web app", functools.partial(listens, port), process, log)
+        site = f"http://localhost:{port}"
+        start = day_start("2016-07-14")
+        pages = {
+            "overview": "/",
+            "notarization checks": "/checks",
+            "a device and its days": "/devices/1",
+            "a certificate": f"/certificates/{protocol.token_id(1, start, 86_400):#066x}",
+            "retirements": "/retirements",
+            "the buyer's account": f"/accounts/{demo.address('buyer')}",
+        }
+        for name, path in pages.items():
+            tell(f"{name:>22}  {site}{path}")
+        tell("Ctrl-C ends it; what happened is kept for the next start")
+        process.wait()
+        raise DemoError(f"the web app ended by itself (log: {log})")
 
 
 def main() -> int:

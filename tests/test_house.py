@@ -31,9 +31,7 @@ LAYERS = (
 )
 PART_OF = {"migrations": "store"}
 LAYER = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
-WEBAPP_MAY_IMPORT = set(
-    ["domain", "errors", "units", "protocol", "sites", "merkle", "archive", "store", "chain", "checks"]
-)
+WEBAPP_MAY_IMPORT = {"domain", "errors", "units", "protocol", "sites", "merkle", "archive", "store", "chain", "checks"}
 
 
 def load(name: str, path: Path):

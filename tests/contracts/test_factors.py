@@ -12,7 +12,7 @@ HASH = keccak(b"document")
 def test_publish_is_kept_and_told(world):
     tx = world.factors.publish(GRID_ZONE, 2016, 617_000, True, HASH, "EPA eGRID2016", {"from": world.publisher})
     assert tx.return_value == 1
-    kept = ("0x" + GRID_ZONE.hex(), 2016, 617_000, True, 0, world.publisher.address, "0x" + HASH.hex(), "EPA eGRID2016")
+    kept = (GRID_ZONE, 2016, 617_000, True, 0, world.publisher.address, HASH, "EPA eGRID2016")
     assert plain(world.factors.factor(1)) == kept
     event = tx.events["FactorPublished"]
     assert (event["factorId"], bytes(event["gridZone"]), event["year"]) == (1, GRID_ZONE, 2016)

@@ -1,47 +1,70 @@
-"""The command line as a person or a script calls it: a process of its own, exit codes, one line for an error."""
+"""The command line as a person or a script calls it: exit codes, one line for an error, progress on a terminal."""
 
+import contextlib
 import csv
 import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from oracle import cli
-from tests.oracle.test_pipeline import DAY, FIRST, ROOT, configure, day_rows, device, write
+from oracle.errors import ConfigError
+from tests.oracle.test_pipeline import ROOT, configure, day_rows, device, write
 
 
 def call(folder, *arguments, **environment):
-    """Run ``python -m oracle`` in ``folder``; what it was given is what it prints, nothing to a terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "oracle", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    """Run a command in ``folder`` as ``python -m oracle`` would, in this process to save its start."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        code = 0
+        try:
+            cli.main([str(one) for one in arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def process(folder, *arguments, **options):
+    """``python -m oracle`` as a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120"}
+    return subprocess.Popen([sys.executable, "-m", "oracle", *arguments], cwd=folder, env=environment, **options)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A configured oracle with a key for its device and a reviewer's key; ``in/`` holds two whole days and a part."""
+    folder = tmp_path_factory.mktemp("template")
+    configure(folder, device(1))
+    assert call(folder, "keys", "device", "1").returncode == 0
+    made = call(folder, "keys", "create", "--keystore", "review.json", "--password-file", "password", "--json")
+    config = folder / "wattmark.yaml"
+    document = yaml.safe_load(config.read_text())
+    document["sites"] = "sites.yaml"
+    document["reviewers"] = [json.loads(made.stdout)["address"]]
+    document["review_key"] = {"keystore": "review.json", "password_file": "password"}
+    config.write_text(yaml.safe_dump(document))
+    write(folder / "in", "meter-1.csv", day_rows(0), day_rows(1), day_rows(2, slots=range(3, 96)))
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A configured oracle with a key for its device and a reviewer's key; ``in/`` holds two whole days and a part."""
-    configure(tmp_path, device(1))
-    assert call(tmp_path, "keys", "device", "1").returncode == 0
-    made = call(tmp_path, "keys", "create", "--keystore", "review.json", "--password-file", "password", "--json")
-    address = json.loads(made.stdout)["address"]
-    config = tmp_path / "wattmark.yaml"
-    extra = f'\nreview_key: {{keystore: review.json, password_file: password}}\nreviewers: ["{address}"]\n'
-    lines = config.read_text().splitlines()
-    at = lines.index("reviewers:")
-    config.write_text("\n".join(lines[:at] + lines[at + 2 :]) + extra)
-    write(tmp_path / "in", "meter-1.csv", day_rows(0), day_rows(1), day_rows(2, slots=range(3, 96)))
-    return tmp_path
+def folder(template, tmp_path):
+    shutil.copytree(template, tmp_path / "oracle")
+    return tmp_path / "oracle"
 
 
 def test_ingest_review_seal_and_reports_from_the_shell(folder):
@@ -117,9 +140,13 @@ def test_command_that_fails_has_its_exit_code_and_one_clear_line(folder, argumen
     assert len(done.stderr.splitlines()) <= 4
 
 
-def test_command_with_debug_shows_the_traceback(folder):
-    done = call(folder, "--debug", "--config", "nowhere.yaml", "status")
-    assert done.returncode == 1 and "Traceback" in done.stderr and "nowhere.yaml is not there" in done.stderr
+def test_command_as_a_process_ends_with_the_code_of_its_error_and_debug_shows_where(folder):
+    with process(folder, "--config", "nowhere.yaml", "status", stderr=subprocess.PIPE, text=True) as quiet:
+        said = quiet.communicate(timeout=60)[1]
+    assert quiet.returncode == 2
+    assert said == f"error: {folder}/nowhere.yaml is not there; docs/oracle.md shows one to start from\n"
+    with pytest.raises(ConfigError):
+        call(folder, "--debug", "--config", "nowhere.yaml", "status")
 
 
 def test_logs_and_errors_carry_neither_keys_nor_readings(folder):
@@ -140,7 +167,6 @@ def test_logs_and_errors_carry_neither_keys_nor_readings(folder):
     secrets = [(folder / "password").read_text().strip(), (folder / "keys" / "1.key").read_bytes().hex()]
     secrets.append(json.loads((folder / "review.json").read_text())["crypto"]["ciphertext"])
     assert not [secret for secret in secrets if secret in said + log]
-    assert "100" not in said.replace("2022", "") or "Wh" not in log
 
 
 @pytest.mark.parametrize(
@@ -164,14 +190,7 @@ def test_shown_hostile_text_cannot_steer_a_terminal():
 def test_progress_on_a_terminal_shows_rate_and_time_left(folder):
     """A real pseudo-terminal on standard error; standard output stays clean."""
     leader, follower = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "oracle", "ingest", "in"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        start_new_session=True,
-    ) as process:
+    with process(folder, "ingest", "in", stdout=subprocess.PIPE, stderr=follower, start_new_session=True) as running:
         os.close(follower)
         seen = b""
         while True:
@@ -182,7 +201,7 @@ def test_progress_on_a_terminal_shows_rate_and_time_left(folder):
             if not piece:
                 break
             seen += piece
-        output, _ = process.communicate(timeout=60)
+        output, _ = running.communicate(timeout=60)
     os.close(leader)
     text = seen.decode(errors="replace")
     assert "assessing device-days" in text and "3/3" in text and "0:00:00" in text
@@ -195,4 +214,4 @@ def test_seal_private_key_of_the_device_missing_says_how_to_make_it(folder):
     done = call(folder, "seal")
     assert done.returncode == 2
     assert "1.key: is not there" in done.stderr and "keys --help" in done.stderr
-    assert (FIRST, DAY) and Path(folder / "archive").exists() is False
+    assert not (folder / "archive").exists()

@@ -102,6 +102,13 @@ class House:
         return copies
 
 
+@pytest.fixture(scope="module")
+def judge(node, tmp_path_factory):
+    """A house and one witness of it, for proposals that are refused: refusing changes nothing."""
+    house = House(node, tmp_path_factory.mktemp("judge"))
+    return house, house.witness(1)
+
+
 @pytest.fixture
 def house(node, tmp_path):
     snapshot = node.rpc("evm_snapshot")
@@ -172,15 +179,17 @@ def test_sign_raw_file_altered_after_ingest_refuses(house):
         ("manifest", {"root": b"\x03" * 32}),
     ],
 )
-def test_sign_wrong_parameter_refuses_with_its_code(house, code, change):
+def test_sign_wrong_parameter_refuses_with_its_code(judge, code, change):
+    house, witness = judge
     proposal = house.proposal
     with pytest.raises(Refused) as caught:
-        house.witness(1).sign(replace(proposal, batch=replace(proposal.batch, **change)))
+        witness.sign(replace(proposal, batch=replace(proposal.batch, **change)))
     assert caught.value.code == code
 
 
-def test_sign_other_chain_or_contract_refuses(house):
-    proposal, witness = house.proposal, house.witness(1)
+def test_sign_other_chain_or_contract_refuses(judge):
+    house, witness = judge
+    proposal = house.proposal
     for code, domain in (
         ("chain", replace(proposal.domain, chain_id=1)),
         ("notary", replace(proposal.domain, contract="0x" + "11" * 20)),
@@ -201,18 +210,20 @@ def test_sign_other_chain_or_contract_refuses(house):
         ("archive-hash", "policy", {"limit": 0.5}),
     ],
 )
-def test_sign_other_manifest_refuses_with_its_code(house, code, key, value):
+def test_sign_other_manifest_refuses_with_its_code(judge, code, key, value):
+    house, witness = judge
     manifest = {**house.archive.manifest, key: value}
     proposal = house.proposal
     with contextlib.suppress(Exception):
         hashed = keccak256(manifest_bytes(manifest))
         proposal = replace(proposal, batch=replace(proposal.batch, archive_hash=hashed))
     with pytest.raises(Refused) as caught:
-        house.witness(1).sign(replace(proposal, manifest=manifest))
+        witness.sign(replace(proposal, manifest=manifest))
     assert caught.value.code == code
 
 
-def test_sign_forged_review_decision_refuses(house):
+def test_sign_forged_review_decision_refuses(judge):
+    house, witness = judge
     stranger = Account.create()
     entry = review.sign(
         stranger,
@@ -228,7 +239,7 @@ def test_sign_forged_review_decision_refuses(house):
     proposal = house.proposal
     batch = replace(proposal.batch, archive_hash=keccak256(manifest_bytes(manifest)))
     with pytest.raises(Refused) as caught:
-        house.witness(1).sign(replace(proposal, batch=batch, manifest=manifest))
+        witness.sign(replace(proposal, batch=batch, manifest=manifest))
     assert caught.value.code == "recompute" and stranger.address in caught.value.reason
 
 
@@ -314,8 +325,8 @@ def test_sign_next_batch_after_a_notarized_one_leaves_its_days_out(house, node):
 # -- messages ---------------------------------------------------------------------------------------
 
 
-def test_proposal_json_round_trip_is_the_same(house):
-    proposal = house.proposal
+def test_proposal_json_round_trip_is_the_same(judge):
+    proposal = judge[0].proposal
     assert Proposal.parse(json.loads(json.dumps(proposal.to_json()))) == proposal
 
 
@@ -324,8 +335,8 @@ def test_proposal_json_round_trip_is_the_same(house):
     ["schema", "chainId", "notary", "batch", "manifest", "batch.kind", "batch.root", "batch.energyWh", "batch.end"],
 )
 @pytest.mark.parametrize("value", [None, "x", -1, 2**80, True, [], 1.5])
-def test_proposal_parse_wrong_field_raises_malformed(house, path, value):
-    message = json.loads(json.dumps(house.proposal.to_json()))
+def test_proposal_parse_wrong_field_raises_malformed(judge, path, value):
+    message = json.loads(json.dumps(judge[0].proposal.to_json()))
     *outer, name = path.split(".")
     place = message[outer[0]] if outer else message
     place[name] = value

@@ -180,24 +180,9 @@ class Bench(RuleBasedStateMachine):
         ids, outcome_ids = tuple(self.issued), tuple(self.converted)
         accounts, roots = self.system.accounts, tuple(sealed.root for sealed in self.sealed)
         devices = tuple(self.world.registry.devices)
-        addresses = self.bed.addresses
-        words = list(
-            self.bed.read(
-                "Lens",
-                "look",
-                (
-                    addresses[CERTIFICATE],
-                    addresses[OUTCOME],
-                    addresses[NOTARY],
-                    ids,
-                    outcome_ids,
-                    accounts,
-                    roots,
-                    devices,
-                ),
-            )
-        )
-        expected = self._expected_words(ids, outcome_ids, accounts, roots, devices)
+        lists = (ids, outcome_ids, accounts, roots, devices)
+        words = self.bed.look((CERTIFICATE, OUTCOME, NOTARY), lists)
+        expected = self._expected_words(*lists)
         assert words == expected, f"state differs from the model: {words} instead of {expected}"
         self._check_holdings(words, ids, outcome_ids, accounts)
         self._check_roots(words, roots, len(ids) * (2 * len(accounts) + 2) + len(outcome_ids) * 2 * len(accounts))

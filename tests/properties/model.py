@@ -807,10 +807,10 @@ class Certificate(Token):
             self.move(caller, ZERO, holder, ids, amounts, batch=True)
 
     def _issue_to_code(self, root: bytes, record: Notarization, statement: Statement, admitted: Admitted) -> None:
-        """Alone, so that its failure undoes it whole. It has little gas: `starving` says that it was too little."""
+        """Alone, so that its failure undoes it whole. Its gas is limited: `starving` says where it was too little."""
 
         def item() -> None:
-            if self.world.starving == ("item", statement.id):
+            if statement.id in self.world.starving:
                 raise Refusal("")
             self._issue(self.address(), root, record, statement, admitted)
 
@@ -824,10 +824,9 @@ class Certificate(Token):
 
     def issueAndRetire(self, caller: str, root: bytes, given: tuple, proof: tuple[bytes, ...], details: tuple) -> int:
         statement = Statement(*given)
-        self.world.registry.known(statement.device_id)
-        if (statement.start, statement.end) in self.periods.get(statement.device_id, ()) and statement.duration:
-            amount = min(self.balances.get((statement.id, caller), 0), statement.energy_wh)
-            return self._retire_own(caller, caller, statement.id, amount, details)
+        balance = self.balances.get((statement.id, caller), 0)
+        if balance:
+            return self._retire_own(caller, caller, statement.id, min(balance, statement.energy_wh), details)
         record = self._issuable(root)
         self._check_proof(root, statement, proof)
         admitted = self._admit(root, record, statement, is_first=True)
@@ -1266,7 +1265,7 @@ class World:
         self.logs: list[tuple] = []
         self.receivers: dict[str, Receiver] = {}
         self.executing: tuple[str, str] | None = None
-        self.starving: tuple | None = None
+        self.starving: dict[int | str, tuple] = {}  # certificate ids and receivers that have too little gas
         self.is_roomy = True
         self.totals_of: Sequence[str] = ()
         self._bed = bed
@@ -1348,8 +1347,10 @@ class World:
     def cramped(self):
         """While an item of `issueMany` is issued, with little gas."""
         before, self.is_roomy = self.is_roomy, False
-        yield
-        self.is_roomy = before
+        try:
+            yield
+        finally:
+            self.is_roomy = before
 
     def deliver(self, token: Token, to: str, id_: int) -> None:
         """Calls the receiver of tokens, if it is a contract account."""
@@ -1385,8 +1386,8 @@ class World:
             return
         call = receiver.armed
         self.receivers[to] = receiver._replace(armed=None)
-        if self.starving == ("reentry", id_):
-            success, error = False, ("", ())
+        if receiver.name in self.starving and not self.is_roomy:
+            success, error = False, self.starving[receiver.name]
         else:
             success, error = self.attempt(lambda: self.enter(to, call))
         self.logs.append((receiver.name, "Reentered", (success, error)))

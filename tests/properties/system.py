@@ -20,6 +20,9 @@ ACTIVE_FROM = int(datetime(2024, 12, 20, tzinfo=UTC).timestamp())
 FIRST_PERIOD = int(datetime(2024, 12, 28, tzinfo=UTC).timestamp())
 ADMIN_DELAY = 2 * model.DAY
 
+# What a call that ran out of gas somewhere says.
+OUT_OF_GAS = ("GasTooLow", "halt", "", "ERC1155InvalidReceiver")
+
 DEPLOYER = "0x" + "d0" * 20
 STRANGER = "0x" + "5e" * 20
 ADAPTATION = "0x" + "ad" * 20
@@ -86,21 +89,20 @@ class System:
         """`issueMany` gives each contract account little gas, too little perhaps for what it does when it is called. So
         an item may fail, or what the account does; nothing else may differ. With little gas, the whole call may fail."""
         *act, arguments, gas = call
-        if gas < GAS and not outcome.success and outcome.error[0] in ("GasTooLow", "halt", "", "ERC1155InvalidReceiver"):
+        if gas < GAS and not outcome.success and outcome.error[0] in OUT_OF_GAS:
             self.world.restore(before)
             return outcome
-        armed = [receiver for receiver in before[-1]["receivers"].values() if receiver.armed]
+        armed = {receiver.name for receiver in before[-1]["receivers"].values() if receiver.armed}
         if not armed:
             return prediction
-        for statement in arguments[1]:
-            for what in ("reentry", "item"):
-                self.world.restore(before)
-                id_ = statement[0] << 192 | statement[1] << 152 | statement[2] << 120
-                self.world.starving = (what, id_)
-                other = self.world.call(*act, *arguments)
-                self.world.starving = None
-                if self._agree(other, outcome):
-                    return other
+        starving = {values[0]: ("", ()) for _, name, values in outcome.logs if name == "SkippedRefused"}
+        for contract, name, values in outcome.logs:
+            if name == "Reentered" and contract in armed and not values[0] and values[1][0] in OUT_OF_GAS:
+                starving[contract] = values[1]
+        self.world.restore(before)
+        self.world.starving = starving
+        prediction = self.world.call(*act, *arguments)
+        self.world.starving = {}
         return prediction
 
     @staticmethod

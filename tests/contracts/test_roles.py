@@ -1,0 +1,96 @@
+"""The role table: who may call what, on chain as in scripts/roles.py and docs/roles.md, and how administration waits"""
+
+import re
+from pathlib import Path
+
+import pytest
+from eth_utils import function_signature_to_4byte_selector
+
+from scripts import deploy
+from scripts.roles import ADMIN_DELAY_SECONDS, ROLES
+from tests.contracts import reference
+from tests.contracts.world import address, now, refuses, travel
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def entries():
+    return [(role, name, one) for role in ROLES for name, signatures in role.functions.items() for one in signatures]
+
+
+@pytest.fixture
+def holders(world):
+    people = [world.admin, world.registrar, world.publisher, world.guardian, world.authoriser, world.recorder]
+    return dict(zip(range(7), [*people, world.recorder], strict=True))
+
+
+def test_roles_let_their_holders_call_and_nobody_else(world, holders):
+    everyone = {account.address: account for account in [*holders.values(), world.stranger, world.generator]}
+    for role, name, signature in entries():
+        selector = function_signature_to_4byte_selector(signature)
+        for who in everyone.values():
+            allowed, delay = world.manager.canCall(who, world.contracts[name], selector)
+            assert (bool(allowed), int(delay)) == (who == holders[role.id], 0), (who, name, signature)
+
+
+def test_role_table_holds_every_restricted_function_and_no_other():
+    found = set()
+    for path in (ROOT / "contracts").glob("*.sol"):
+        for head in re.findall(r"function (\w+)\([^{;]*?\brestricted\b", path.read_text(encoding="utf-8")):
+            found.add((path.stem, head))
+    assert found == {(name, signature.split("(")[0]) for _, name, signature in entries()}
+    assert len(found) == 18
+
+
+def test_role_table_names_functions_that_exist():
+    for _, name, signature in entries():
+        assert signature in deploy.changing_functions(name)
+
+
+def test_docs_hold_the_role_table():
+    text = (ROOT / "docs" / "roles.md").read_text(encoding="utf-8")
+    for role in ROLES:
+        rows = [line for line in text.splitlines() if line.startswith(f"| {role.id} | {role.name} |")]
+        assert len(rows) == 1, role.name
+        told = set(re.findall(r"`(\w+)\.(\w+)`", rows[0]))
+        assert told == {(name, one.split("(")[0]) for name, signatures in role.functions.items() for one in signatures}
+        assert ("delay" in rows[0]) == role.delayed
+
+
+def test_administration_waits_and_can_be_watched(world):
+    signers = [address(reference.key("new witness"))]
+    data = world.notary.setSigners.encode_input(signers, 1)
+    world.manager.grantRole(0, world.admin, ADMIN_DELAY_SECONDS, {"from": world.admin})
+    with pytest.raises(Exception, match="AccessManagerNotScheduled"):
+        world.notary.setSigners(signers, 1, {"from": world.admin})
+    with pytest.raises(Exception, match="AccessManagerUnauthorizedCall|AccessManagerNotScheduled"):
+        world.manager.grantRole(3, world.stranger, 0, {"from": world.admin})
+    with pytest.raises(Exception, match="AccessManagerUnauthorizedCall"):
+        world.manager.schedule(world.notary, data, 0, {"from": world.stranger})
+    world.manager.schedule(world.notary, data, 0, {"from": world.admin})
+    travel(now() + ADMIN_DELAY_SECONDS - 60)
+    with pytest.raises(Exception, match="AccessManagerNotReady"):
+        world.notary.setSigners(signers, 1, {"from": world.admin})
+    with pytest.raises(Exception, match="AccessManagerUnauthorizedCancel"):
+        world.manager.cancel(world.admin, world.notary, data, {"from": world.guardian})
+    travel(now() + 120)
+    world.notary.setSigners(signers, 1, {"from": world.admin})
+    assert list(world.notary.signerSet(2)[0]) == signers
+
+
+def test_guardian_powers_end_there(world, holders):
+    """Of all functions that change something the guardian may call four."""
+    allowed = set()
+    for name in deploy.MANAGED:
+        for signature in deploy.changing_functions(name):
+            selector = function_signature_to_4byte_selector(signature)
+            if world.manager.canCall(world.guardian, world.contracts[name], selector)[0]:
+                allowed.add(f"{name}.{signature.split('(')[0]}")
+    assert allowed == {"Notary.pause", "Notary.revoke", "Notary.removeSigner", "EnergyCertificate.pause"}
+
+
+def test_authority_is_changed_by_the_access_manager_only(world):
+    for account in (world.admin, world.guardian, world.stranger):
+        for contract in (world.registry, world.notary, world.certificate, world.factors, world.outcome):
+            with refuses("AccessManagedUnauthorized", account.address):
+                contract.setAuthority(world.manager, {"from": account})
