@@ -265,6 +265,15 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     /// @inheritdoc IEnergyCertificate
+    function isIssued(uint256 id) external view returns (bool) {
+        (uint64 deviceId, uint40 start, uint32 duration) = (_deviceOf(id), uint40(id >> 152), uint32(id >> 120));
+        if (duration == 0 || uint120(id) != 0) return false;
+        uint32 granularity = _registry.device(deviceId).granularity;
+        if (start % granularity != 0 || duration % granularity != 0) return false;
+        return _certified[deviceId].isOneCertificate(start / granularity, duration / granularity);
+    }
+
+    /// @inheritdoc IEnergyCertificate
     function correctionOf(uint256 id) external view returns (uint32 version, uint64 energyWh) {
         Correction memory stored = _corrections[id];
         return (stored.version, stored.energyWh);

@@ -28,7 +28,9 @@ class RefusedInput(OracleError):
 
     exit_code = 3
 
-    def __init__(self, reason: str, *, file: str, line: int | None = None, field: str | None = None, expected: str | None = None):
+    def __init__(
+        self, reason: str, *, file: str, line: int | None = None, field: str | None = None, expected: str | None = None
+    ):
         self.reason, self.file, self.line, self.field, self.expected = reason, file, line, field, expected
         where = file + (f", line {line}" if line else "") + (f", field {field}" if field else "")
         super().__init__(f"{where}: {reason}" + (f"; expected {expected}" if expected else ""))

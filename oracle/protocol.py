@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sha3  # safe-pysha3: about forty times faster than pycryptodome's keccak
 from eth_abi import encode
@@ -51,15 +53,21 @@ def pack_profile(profile: Profile) -> bytes:
     Raises :class:`ProtocolError` where a value does not fit or a missing slot carries energy.
     """
     if len(profile.energy_wh) != len(profile.quality) or not 1 <= len(profile.quality) <= DAY_SECONDS // SLOT_SECONDS:
-        raise ProtocolError(f"profile at {profile.start} has {len(profile.energy_wh)} energies and {len(profile.quality)} qualities")
+        raise ProtocolError(
+            f"profile at {profile.start} has {len(profile.energy_wh)} energies and {len(profile.quality)} qualities"
+        )
     if profile.start % SLOT_SECONDS or profile.start % DAY_SECONDS + len(profile.quality) * SLOT_SECONDS > DAY_SECONDS:
         raise ProtocolError(f"profile at {profile.start} does not lie on slots of one UTC day")
     packed = bytearray()
     for index, (energy_wh, quality) in enumerate(zip(profile.energy_wh, profile.quality, strict=True)):
         if not 0 <= energy_wh <= MAX_SLOT_WH or not 0 <= quality < 64:
-            raise ProtocolError(f"slot {index} of the profile at {profile.start}: {energy_wh} Wh, quality {quality} does not fit")
+            raise ProtocolError(
+                f"slot {index} of the profile at {profile.start}: {energy_wh} Wh, quality {quality} does not fit"
+            )
         if not quality and energy_wh:
-            raise ProtocolError(f"slot {index} of the profile at {profile.start} is missing, but carries {energy_wh} Wh")
+            raise ProtocolError(
+                f"slot {index} of the profile at {profile.start} is missing, but carries {energy_wh} Wh"
+            )
         packed += energy_wh.to_bytes(4, "big") + bytes((quality,))
     return bytes(packed)
 
@@ -137,7 +145,18 @@ def batch_energy_wh(statements: Sequence[Statement]) -> int:
 def batch_fields(batch: Batch) -> tuple[int, int, bytes, bytes, int, int, int, int, bytes, int]:
     """The batch as the tuple the contracts take and EIP-712 hashes."""
     b = batch
-    return (int(b.kind), b.signer_epoch, b.head, b.root, b.start, b.end, b.statements, b.energy_wh, b.archive_hash, b.deadline)
+    return (
+        int(b.kind),
+        b.signer_epoch,
+        b.head,
+        b.root,
+        b.start,
+        b.end,
+        b.statements,
+        b.energy_wh,
+        b.archive_hash,
+        b.deadline,
+    )
 
 
 def domain_separator(domain: NotaryDomain) -> bytes:
@@ -158,13 +177,11 @@ def next_head(head: bytes, digest: bytes) -> bytes:
     return keccak256(head + digest)
 
 
-def manifest_bytes(manifest: dict) -> bytes:
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
     """Canonical JSON of an archive's manifest: sorted keys, no spaces, ASCII, integers and strings only.
 
     archiveHash is the keccak256 of these bytes.
     """
-    import json
-
     _refuse_floats(manifest)
     return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 

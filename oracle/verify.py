@@ -385,12 +385,10 @@ def _whole(digits: str) -> int:
 
 def load_json(data: bytes, name: str) -> Any:
     """JSON without fractions; Refused if it is none. ``name`` is for the message."""
-    depth = 0
+    depth = 0  # counted here, because Python crashes where somebody raised its own limit
     for bracket in re.sub(rb'"(?:[^"\\]|\\.)*"|[^][}{"]+', b"", data):
         depth += (bracket in b"[{") - (bracket in b"]}")
-        ensure(
-            depth < 32, f"{printable(name)} is too deep"
-        )  # where the caller raised Python's own limit, it would crash
+        ensure(depth < 32, f"{printable(name)} is too deep")
     try:
         return json.loads(data.decode("utf-8"), parse_int=_whole, parse_float=_whole, parse_constant=_whole)
     except (ValueError, RecursionError):
@@ -566,7 +564,7 @@ class Bundle:
 # ---- the four questions ----------------------------------------------------------------------------------------------
 
 Finding = namedtuple("Finding", "verdict reason")
-Kept = namedtuple("Kept", "notarized_at start end statements energy_wh kind status signer_epoch")
+# What the Notary keeps of a root: notarizedAt, start, end, statements, energyWh, kind, status, signerEpoch.
 KEPT = ("uint40", "uint40", "uint40", "uint32", "uint64", "uint8", "uint8", "uint16")
 
 
@@ -692,12 +690,11 @@ class Check:
         other = any(act.values["profile_hash"] != statement.profile_hash for act in acts)
         settle(other, MISMATCH, "The certificate was issued or corrected by another statement of this root.")
         if self.node:
-            kept = Kept(*self.node.call(self.notary, "notarization(bytes32)", KEPT, root))
-            settle(not kept.status, NOT_FOUND, "The Notary on the chain does not know the root.")
-            shared = set(Batch._fields) & set(Kept._fields)
-            differs = any(getattr(kept, field) != getattr(batch, field) for field in shared)
-            settle(differs, MISMATCH, "The Notary on the chain keeps other figures of this root.")
-            settle(kept.status == 2, REVOKED, "The statement is in a batch that was notarized and has been revoked.")
+            _, *kept, status, epoch = self.node.call(self.notary, "notarization(bytes32)", KEPT, root)
+            settle(not status, NOT_FOUND, "The Notary on the chain does not know the root.")
+            figures = [batch.start, batch.end, batch.statements, batch.energy_wh, batch.kind, batch.signer_epoch]
+            settle([*kept, epoch] != figures, MISMATCH, "The Notary on the chain keeps other figures of this root.")
+            settle(status == 2, REVOKED, "The statement is in a batch that was notarized and has been revoked.")
         return f"The statement is one of {batch.statements} under root {hexed(root)}, notarized in {event.transaction.place}."
 
     def retirement(self, number: int) -> str:
@@ -723,9 +720,9 @@ class Check:
         settle(one.fault, MISMATCH, one.fault)
         if one.block_hash in self.anchors and not one.unproven:
             return f"The transaction is in {one.place}, whose hash you gave."
-        why = printable(one.unproven or "give --rpc or --anchor")
         if not self.node:
-            raise Answer(Finding(CANNOT_CHECK, f"Only the bundle says that {one.place} is of the chain; {why}."))
+            mend = f'no proof, because "{printable(one.unproven)}"' if one.unproven else "give --rpc or --anchor"
+            raise Answer(Finding(CANNOT_CHECK, f"Only the bundle says that {one.place} is of the chain; {mend}."))
         known = self.node.block("Hash", hexed(one.block_hash))
         gone = f"The node's chain does not have {one.place} with this hash."
         settle(known is None or one.number not in (None, known[0]), NOT_FOUND, gone)
@@ -742,13 +739,13 @@ class Check:
     def authority(self, root: bytes) -> str:
         event = self._notarized(root)
         batch, call = Batch(*event.values["batch"]), event.transaction.notarize_call(root)
-        if call is None:
-            raise Answer(Finding(CANNOT_CHECK, "The signatures are not in the notarizing transaction's own data."))
+        settle(not call, CANNOT_CHECK, "The signatures are not in the notarizing transaction's own data.")
+        signed, signatures = call or (batch, [])
         try:
-            signers = [recover(batch_digest(batch, self.bundle.chain_id, self.notary), one) for one in call[1]]
+            signers = [recover(batch_digest(batch, self.bundle.chain_id, self.notary), one) for one in signatures]
         except Refused as fault:
             raise Answer(Finding(MISMATCH, f"The signatures do not hold: {fault}.")) from None
-        agreed = call[0] == batch and signers == event.values["signers"] == sorted(set(signers))
+        agreed = signed == batch and signers == event.values["signers"] == sorted(set(signers))
         settle(not agreed, MISMATCH, "The signatures are not by those whom the event names, each once, for this batch.")
         epoch = batch.signer_epoch
         sets = self.bundle.find("SignersSet", epoch=epoch)

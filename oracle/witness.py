@@ -21,13 +21,14 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import aiohttp
+import orjson
 import structlog
 from aiohttp import web
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from eth_utils import to_checksum_address
-from hexbytes import HexBytes
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -207,7 +208,7 @@ def _remember_and_sign(
                 )
     except IntegrityError:
         raise Refused("busy", "the same statements are being signed by another process; ask again") from None
-    return bytes(account.unsafe_sign_hash(HexBytes(proposal.digest)).signature)
+    return bytes(account.unsafe_sign_hash(Hash32(proposal.digest)).signature)
 
 
 def _signed_within(session: Any, chain_id: int, start: int, end: int) -> dict[tuple[int, int], list[SignedStatement]]:
@@ -676,8 +677,9 @@ async def _post(
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        # Not json.loads: a library below lifts Python's recursion limit, and deep nesting would end the process.
+        return orjson.loads(body)
+    except ValueError:
         raise Malformed("the body is not JSON") from None
 
 

@@ -236,14 +236,18 @@ def read(path: Path) -> dict | None:
         return None
     book = json.loads(path.read_text(encoding="utf-8"))
     if book.get("schema") != SCHEMA or book.get("chainId") != web3.eth.chain_id:
-        raise DeployError(f"{path} is for chain {book.get('chainId')}, not {web3.eth.chain_id}; name another by WATTMARK_ADDRESSES")
+        raise DeployError(
+            f"{path} is for chain {book.get('chainId')}, not {web3.eth.chain_id}; name another by WATTMARK_ADDRESSES"
+        )
     codes = {name: bytes(web3.eth.get_code(entry["address"])) for name, entry in book["contracts"].items()}
     if codes and not any(codes.values()):
         say(f"nothing of {path.name} is on this chain: it was begun anew")
         return None
     for name, code in codes.items():
         if not is_ours(name, code):
-            raise DeployError(f"{name} at {book['contracts'][name]['address']} has other code than oracle/artifacts; move {path} away to deploy anew")
+            raise DeployError(
+                f"{name} at {book['contracts'][name]['address']} has other code than oracle/artifacts; move {path} away to deploy anew"
+            )
     return book
 
 
@@ -268,9 +272,17 @@ def bind(run: Deployment) -> None:
     """Tell the registry who knows debts, and the certificate who may convert. Once, for ever."""
     registry, certificate, outcome = map(run.contract, ("DeviceRegistry", "EnergyCertificate", "MitigationOutcome"))
     if int(registry.certificate(), 16) == 0:
-        run.send(registry.address, registry.bindCertificate.encode_input(certificate.address), "bind the certificate to the registry")
+        run.send(
+            registry.address,
+            registry.bindCertificate.encode_input(certificate.address),
+            "bind the certificate to the registry",
+        )
     if int(certificate.converter(), 16) == 0:
-        run.send(certificate.address, certificate.bindConverter.encode_input(outcome.address), "bind the converter to the certificate")
+        run.send(
+            certificate.address,
+            certificate.bindConverter.encode_input(outcome.address),
+            "bind the converter to the certificate",
+        )
 
 
 def set_roles(run: Deployment) -> None:

@@ -54,7 +54,11 @@ def pages(url: str) -> dict[str, str]:
     if certificates:
         lively = sorted(certificates, key=lambda row: -(row["retired_wh"] + row["converted_wh"]))
         retired = next((r for r in retirements if r["contract"] == "EnergyCertificate"), None)
-        token = ask(f"/retirements/certificate/{retired['number']}.json")["retirement"]["items"][0]["id"] if retired else lively[0]["id"]
+        token = (
+            ask(f"/retirements/certificate/{retired['number']}.json")["retirement"]["items"][0]["id"]
+            if retired
+            else lively[0]["id"]
+        )
         found["certificate"] = f"/certificates/{token}"
     outcomes = ask("/outcomes.json")["outcomes"]
     if outcomes:
@@ -77,7 +81,9 @@ def shot(page: Page, size: str) -> bytes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--url", default="http://localhost:8000", help="the running web app (default http://localhost:8000)")
+    parser.add_argument(
+        "--url", default="http://localhost:8000", help="the running web app (default http://localhost:8000)"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "screens", help="folder to write to")
     parser.add_argument("--only", nargs="*", help="names of pages, without which all are taken")
     options = parser.parse_args()
@@ -88,7 +94,9 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     taken = 0
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(
+            executable_path=browser_path, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
                 context = browser.new_context(

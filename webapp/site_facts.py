@@ -49,11 +49,12 @@ class SiteFacts:
         if not device:
             return []
         site, source = device.site, device.source
+        stamped = gettext("stamped at the start") if source.stamped == "start" else gettext("stamped at the end")
         rows = [
             (gettext("Place"), f"{site.name}: {site.latitude:.3f}°, {site.longitude:.3f}°, {site.altitude_m:.0f} m", site.provenance),
             (gettext("Capacity"), f"{device.capacity_w / 1000:g} kW", device.capacity_provenance),
             (gettext("Meter"), device.meter, device.meter_provenance),
-            (gettext("Readings"), f"{source.interval_seconds // 60} min, {gettext('stamped at the start') if source.stamped == 'start' else gettext('stamped at the end')}", device.source_provenance),
+            (gettext("Readings"), f"{source.interval_seconds // 60} min, {stamped}", device.source_provenance),
         ]
         if device.orientation:
             o = device.orientation

@@ -6,6 +6,7 @@ translation.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -13,6 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po, write_po
 
 from .app import TRANSLATIONS
+from .config import LANGUAGES
 
 _METHODS = [("templates/**.html", "jinja2"), ("**.py", "python")]
 _OPTIONS = {"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false", "encoding": "utf-8"}}
@@ -37,6 +39,9 @@ def update(language: str) -> Catalog:
             catalogue = read_po(file, locale=language)
     catalogue.update(texts(), no_fuzzy_matching=True, update_creation_date=False)
     catalogue.obsolete.clear()
+    catalogue.project, catalogue.version, catalogue.header_comment, catalogue.fuzzy = "Wattmark", "1", "", False
+    catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = catalogue.copyright_holder = "Wattmark"
+    catalogue.creation_date = catalogue.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     if language == "en":
         for message in catalogue:
             if message.id:
@@ -44,13 +49,15 @@ def update(language: str) -> Catalog:
     return catalogue
 
 
-def main() -> None:
-    from .config import LANGUAGES
+def write(language: str, catalogue: Catalog) -> None:
+    with (TRANSLATIONS / f"{language}.po").open("wb") as file:
+        write_po(file, catalogue, sort_output=True, width=140, include_lineno=False)
 
+
+def main() -> None:
     for language in LANGUAGES:
         catalogue = update(language)
-        with (TRANSLATIONS / f"{language}.po").open("wb") as file:
-            write_po(file, catalogue, sort_output=True, width=140, omit_header=False, include_lineno=False)
+        write(language, catalogue)
         missing = [m.id for m in catalogue if m.id and not (all(m.string) if isinstance(m.string, tuple) else m.string)]
         print(f"{language}: {len(catalogue)} texts, {len(missing)} without a translation")
 

@@ -62,7 +62,7 @@ QUESTIONS = {
 #: One plain sentence for each question and answer; what the checker itself said stands beside it.
 SENTENCES = {
     ("data", "verified"): lazy_gettext("The profile hash, computed again from the readings, is the one in the statement."),
-    ("data", "mismatch"): lazy_gettext("The readings lead to another hash than the one in the statement."),
+    ("data", "mismatch"): lazy_gettext("The archived readings are not the ones that were stated."),
     ("data", "cannot check"): lazy_gettext("The readings are not at hand, so their hash could not be computed."),
     ("data", "not found"): lazy_gettext("The archive holds no readings for this statement."),
     ("inclusion", "verified"): lazy_gettext("The statement leads to the root that stands on the chain."),

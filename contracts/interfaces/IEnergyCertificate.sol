@@ -115,6 +115,9 @@ interface IEnergyCertificate {
     /// @notice Whether any slot of the period is certified, counted on the device's grid.
     function isCertified(uint64 deviceId, uint40 start, uint32 duration) external view returns (bool);
 
+    /// @notice Whether a certificate with exactly this id, period and all, was issued; it need not be in circulation.
+    function isIssued(uint256 id) external view returns (bool);
+
     /// @notice Last applied version of an id and the energy it stands at; zeros where never corrected.
     function correctionOf(uint256 id) external view returns (uint32 version, uint64 energyWh);
 }

@@ -158,6 +158,12 @@ def test_set_account_to_nobody_is_refused(world):
         set_account(world, ZERO_ADDRESS, next_day())
 
 
+def test_set_capacity_is_told(world):
+    start = next_day()
+    tx = set_capacity(world, 7_000, start)
+    assert dict(tx.events["CapacitySet"]) == {"deviceId": 1, "capacityW": 7_000, "since": start}
+
+
 def test_set_capacity_to_zero_is_refused(world):
     with refuses("DeviceFieldInvalid", 1, "capacityW"):
         set_capacity(world, 0, next_day())

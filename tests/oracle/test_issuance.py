@@ -1,15 +1,25 @@
 """Notarizing and issuing on a real node; expected values are read from the contracts, not from the database."""
 
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.request
+
 import pytest
+import yaml
 from eth_account import Account
 
 from oracle import issuance, pipeline
+from oracle.config import KeyFile, OracleConfig
 from oracle.domain import BatchStatus, DayState
 from oracle.errors import WitnessRefused
 from oracle.keys import create_device_key
 from oracle.protocol import batch_digest, token_id
 from tests.oracle import nodes
-from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
+from tests.oracle.test_pipeline import DAY, FIRST, ROOT, configure, day_rows, device, states, write
 
 
 @pytest.fixture
@@ -188,3 +198,76 @@ def test_confirm_revoked_root_is_shown(sealed, node):
     assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
     assert issuance.issue(config, store, chain, account).transactions == 0
     assert set(balances(chain, archive).values()) == {0}
+
+
+# -- with a witness that is a process of its own ------------------------------------------------------
+
+
+def adjust(config, node, signer, **changes):
+    """Point a configuration at the node and give it a signer's keystore; returns it as loaded again."""
+    folder = config.file.parent
+    key = KeyFile(folder / "key.json", folder / "password")
+    key.password_file.touch(mode=0o600)
+    key.password_file.write_text("a password\n")
+    key.keystore.touch(mode=0o600)
+    key.keystore.write_text(json.dumps(Account.encrypt(signer.key, "a password", iterations=1_024)))
+    network = {
+        "rpc_urls": [node.url],
+        "chain_id": nodes.CHAIN_ID,
+        "addresses": str(node.config.addresses),
+        "finality": 0,
+    }
+    document = yaml.safe_load(config.file.read_text())
+    document |= {"network": network, "key": {"keystore": "key.json", "password_file": "password"}, **changes}
+    config.file.write_text(yaml.safe_dump(document))
+    return OracleConfig.load(config.file)
+
+
+@contextlib.contextmanager
+def serving(config):
+    """``python -m oracle witness`` until the block ends; yields when it answers."""
+    command = [sys.executable, "-m", "oracle", "--config", str(config.file), "witness"]
+    with nodes.process_group(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://{config.listen}/v1/health", timeout=5) as answer:
+                    assert json.load(answer)["chainId"] == nodes.CHAIN_ID
+                    break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < end, "the witness did not start"
+                time.sleep(0.05)
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("altered", [False, True], ids=["same files", "one byte altered"])
+def test_run_with_a_witness_process_notarizes_only_what_its_own_files_confirm(sealed, node, tmp_path, altered):
+    config, store, archive = sealed
+    coordinator, signer, _ = node.witnesses
+    node.rpc("anvil_setBalance", coordinator.address, hex(10**20))
+    listen = f"127.0.0.1:{nodes.free_port()}"
+    config = adjust(config, node, coordinator, witnesses=[{"url": f"http://{listen}", "address": signer.address}])
+
+    theirs, their_store = configure(tmp_path / "witness", sites_file=config.sites_file)
+    theirs = adjust(theirs, node, signer, coordinators=[coordinator.address], listen=listen)
+    shutil.copytree(config.device_keys_folder, theirs.device_keys_folder)
+    (tmp_path / "copies").mkdir()
+    for device_id in (1, 2):
+        text = (tmp_path / f"meter-{device_id}.csv").read_text()
+        if altered and device_id == 2:
+            text = text.replace("2022-06-02T18:00:00+00:00,70", "2022-06-02T18:00:00+00:00,71")
+        (tmp_path / "copies" / f"meter-{device_id}.csv").write_text(text)
+    pipeline.ingest(theirs, their_store, [tmp_path / "copies"])
+
+    with serving(theirs):
+        done = issuance.run(config, store, node.chain(), coordinator)
+        assert issuance.run(config, store, node.chain(), coordinator)["transactions"] == 0
+    certified = expected(archive)
+    if altered:
+        assert certified.pop((2, FIRST + DAY)) == 24 * 70 + 12
+        [gap] = [gap for gap in pipeline.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
+        assert gap.state is DayState.HELD and "refused by witnesses" in gap.reason
+        assert node.chain().notarization(archive.root).status is BatchStatus.NONE
+    assert done["transactions"] == 2
+    assert {key: wh for key, wh in balances(node.chain(), archive).items() if wh} == certified

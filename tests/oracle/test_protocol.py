@@ -27,7 +27,13 @@ def unhex(text):
 
 def statement_of(v):
     return Statement(
-        int(v["deviceId"]), v["start"], v["duration"], v["version"], int(v["energyWh"]), int(v["previousWh"]), unhex(v["profileHash"])
+        int(v["deviceId"]),
+        v["start"],
+        v["duration"],
+        v["version"],
+        int(v["energyWh"]),
+        int(v["previousWh"]),
+        unhex(v["profileHash"]),
     )
 
 
@@ -42,7 +48,9 @@ def batch_of(b):
 def test_profile_hash_of_a_period_matches_the_vector(period):
     key = unhex(vector("profiles")["deviceKey"])
     hashes, energy_wh = [], 0
-    for part, (start, duration) in zip(period["parts"], protocol.day_parts(period["start"], period["duration"]), strict=True):
+    for part, (start, duration) in zip(
+        period["parts"], protocol.day_parts(period["start"], period["duration"]), strict=True
+    ):
         profile = Profile(part["start"], tuple(part["energyWh"]), tuple(part["quality"]))
         packed = protocol.pack_profile(profile)
         salt = protocol.day_salt(key, period["deviceId"], start, period["version"])

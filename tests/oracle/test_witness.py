@@ -357,8 +357,24 @@ def test_message_signer_recovers_the_sender_and_only_for_this_body():
 
 
 @contextlib.contextmanager
-def witness_process(house, index, files=None):
-    """``python -m oracle witness`` in its own process group, as an operator starts it."""
+def witness_processes(house, copies):
+    """``python -m oracle witness``, one process for each ``{index: raw files}``; gives ``(WitnessConfig, log)`` of each."""
+    with contextlib.ExitStack() as running:
+        started = [running.enter_context(_started(house, index, files)) for index, files in copies.items()]
+        end = time.monotonic() + START_SECONDS
+        for process, witness, log in started:
+            while True:
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(f"{witness.url}/v1/health", timeout=5).read()
+                    break
+                if process.poll() is not None or time.monotonic() > end:
+                    raise AssertionError(f"{log.parent.name} did not start:\n{log.read_text()}")
+                time.sleep(0.05)
+        yield [(witness, log) for _, witness, log in started]
+
+
+@contextlib.contextmanager
+def _started(house, index, files):
     name = f"witness-{index}"
     house.equip(name, files)
     folder = house.folder / name
@@ -388,16 +404,7 @@ def witness_process(house, index, files=None):
         log.open("wb") as output,
         nodes.process_group(command, stdout=output, stderr=output, cwd=nodes.ROOT) as process,
     ):
-        end = time.monotonic() + START_SECONDS
-        url = f"http://127.0.0.1:{port}"
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/v1/health", timeout=5).read()
-                break
-            if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"{name} did not start:\n{log.read_text()}")
-            time.sleep(0.05)
-        yield WitnessConfig(url, account.address), log
+        yield process, WitnessConfig(f"http://127.0.0.1:{port}", account.address), log
 
 
 def collect(house, witnesses, **options):
@@ -413,8 +420,9 @@ def collect(house, witnesses, **options):
     return proposal, signed
 
 
+@pytest.mark.slow
 def test_collect_two_processes_sign_and_the_contract_takes_all_three(house, node):
-    with witness_process(house, 1) as (first, log), witness_process(house, 2) as (second, _):
+    with witness_processes(house, {1: None, 2: None}) as [(first, log), (second, _)]:
         proposal, signed = collect(
             house,
             [second, first],
@@ -434,8 +442,9 @@ def test_collect_two_processes_sign_and_the_contract_takes_all_three(house, node
     assert not any(secret in text for secret in secrets)
 
 
+@pytest.mark.slow
 def test_collect_altered_copy_refuses_names_the_day_and_the_other_signs(house, node):
-    with witness_process(house, 1, house.altered()) as (altered, _), witness_process(house, 2) as (sound, _):
+    with witness_processes(house, {1: house.altered(), 2: None}) as [(altered, _), (sound, _)]:
         with pytest.raises(WitnessRefused) as caught:
             collect(house, [altered, sound])
         assert caught.value.device_days == ((2, FIRST + DAY),)
@@ -491,9 +500,10 @@ def sleeper():
                 connection.close()
 
 
+@pytest.mark.slow
 def test_collect_sleeping_witness_is_not_waited_for_when_enough_signed(house, node):
     own = sign_own(house.store, house.account, house.proposal, house.archive.records)
-    with witness_process(house, 2) as (sound, _), sleeper() as url:
+    with witness_processes(house, {2: None}) as [(sound, _)], sleeper() as url:
         began = time.monotonic()
         _, signed = collect(
             house, [WitnessConfig(url, node.witnesses[1].address), sound], own=lambda: own, grace_seconds=0.2
@@ -508,9 +518,10 @@ def test_collect_only_a_sleeping_witness_raises_after_the_timeout(house, node):
     assert caught.value.device_days == ()
 
 
+@pytest.mark.slow
 def test_collect_witness_under_another_name_is_not_believed(house, node):
     """A real witness that answers in the place of another one."""
-    with witness_process(house, 2) as (sound, _):
+    with witness_processes(house, {2: None}) as [(sound, _)]:
         with pytest.raises(WitnessRefused) as caught:
             collect(house, [WitnessConfig(sound.url, node.witnesses[1].address), sound], grace_seconds=30)
         assert "not signed by this witness" in caught.value.refusals[node.witnesses[1].address]

@@ -1,0 +1,550 @@
+"""Evidence bundles against a real node: made, verified without us, damaged, forged."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import sha3
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from oracle import bundle, verify
+from oracle.archive import Archive, read_archive, write_archive
+from oracle.domain import Visibility
+from oracle.errors import ArchiveError, ChainError, ChainUnreachable
+from oracle.protocol import statement_fields, statement_leaf, token_id
+from tests.oracle import nodes
+
+OFFLINE = {"data": "verified", "inclusion": "verified", "finality": "cannot check", "authority": "cannot check"}
+ONLINE = dict.fromkeys(OFFLINE, "verified")
+BAD = {"mismatch", "not found"}
+
+
+@dataclass
+class World:
+    """Batches notarized, certificates issued, corrected and retired on a node of its own; bundles of them in ``folder``."""
+
+    node: nodes.Node
+    folder: Path
+    archive: Archive
+    private: Archive
+    account: str
+
+    @property
+    def statement(self):
+        return self.folder / "statement.zip"
+
+    @property
+    def retirement(self):
+        return self.folder / "retirement.zip"
+
+    def token(self, record):
+        return token_id(record.statement.device_id, record.statement.start, record.statement.duration)
+
+    def issue(self, archive, record, function="issue"):
+        proof = archive.tree.proof(statement_leaf(record.statement))
+        arguments = (archive.root, statement_fields(record.statement), proof)
+        self.node.act("EnergyCertificate", function, *arguments, sender=self.account)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles")
+    with nodes.anvil(folder) as node:
+        chain, account = node.chain(), node.w3.eth.accounts[1]
+        nodes.register_device(node, 1, account)
+        records = [nodes.day_statement(1, day) for day in range(5)]
+        batch = nodes.sealed_batch(chain, folder / "archive", records)
+        nodes.notarize(node, chain, batch)
+        hidden = [nodes.day_statement(2, day) for day in range(3)]
+        write_archive(folder / "private", hidden, visibility=Visibility.PRIVATE, policy={"rules": "test"})
+        secret = nodes.sealed_batch(chain, folder / "private", hidden)
+        nodes.notarize(node, chain, secret)
+        made = World(
+            node, folder, read_archive(folder / "archive", batch.root), read_archive(folder / "private", secret.root), account
+        )
+        for record in made.archive.records[:3]:
+            made.issue(made.archive, record)
+        first, second = (made.token(record) for record in made.archive.records[:2])
+        details = (account, "\u202eEvil\x1b[2J name", "scope 2 of 2022", b"DE", "Kassel", 1, 2)
+        node.act("EnergyCertificate", "retireBatch", [first, second], [500, 700], details, sender=account)
+        bundle.make_statement_bundle(chain, made.archive, made.archive.records[0], made.statement)
+        bundle.make_retirement_bundle(chain, folder / "archive", 1, made.retirement)
+        yield made
+
+
+def run(path, *arguments):
+    """(exit code, answer) of the script in a clean interpreter with an empty environment."""
+    command = [sys.executable, "-I", "-S", verify.__file__, str(path), "--json", *arguments]
+    shown = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60)
+    assert not shown.stderr, shown.stderr
+    return shown.returncode, json.loads(shown.stdout)
+
+
+def verdicts(answer):
+    return {question: finding["verdict"] for question, finding in answer["verdicts"].items()}
+
+
+def judged(path, *arguments):
+    """The same in this process, for many bundles: (exit code, verdicts or the refusal)."""
+    with redirect_stdout(StringIO()) as shown:
+        code = verify.main([str(path), "--json", *arguments])
+    answer = json.loads(shown.getvalue())
+    return code, verdicts(answer) if "verdicts" in answer else answer["refused"]
+
+
+def resealed(path, target, **edits):
+    """A forger's copy: each edit changes the value of a JSON member, and every hash of the manifest is made to fit."""
+    members = verify.read_zip(path.read_bytes())
+    manifest = json.loads(members.pop("manifest.json"))
+    for name, edit in edits.items():
+        if name == "manifest":
+            manifest = edit(manifest) or manifest
+        elif name == "members":
+            edit(members)
+        else:
+            value = json.loads(members[f"{name}.json"])
+            members[f"{name}.json"] = verify.canonical(edit(value) or value)
+    manifest["members"] = {name: verify.stated(content) for name, content in members.items()}
+    manifest["seal"] = verify.seal(manifest)
+    target.write_bytes(verify.pack_zip({**members, "manifest.json": verify.canonical(manifest)}))
+    return target
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """The compiled keccak instead of the script's own, which has its own tests."""
+    monkeypatch.setattr(verify, "keccak256", lambda data: sha3.keccak_256(bytes(data)).digest())
+
+
+# -- what a whole bundle shows --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["statement", "retirement"])
+def test_verify_offline_clean_interpreter_cannot_check_only_what_needs_the_chain(world, kind):
+    code, answer = run(getattr(world, kind))
+    assert (code, answer["headline"], verdicts(answer)) == (3, "cannot check", OFFLINE)
+
+
+@pytest.mark.parametrize("kind", ["statement", "retirement"])
+def test_verify_with_node_is_verified(world, kind):
+    code, answer = run(getattr(world, kind), "--rpc", world.node.url, "--confirmations", "1")
+    assert (code, answer["headline"], verdicts(answer)) == (0, "verified", ONLINE)
+    contracts = json.loads(world.node.config.addresses.read_text())["contracts"]
+    assert answer["contracts"] == {name: entry["address"] for name, entry in contracts.items()}
+
+
+def test_verify_unpacked_folder_by_its_own_copy_gives_the_same(world, tmp_path):
+    with zipfile.ZipFile(world.retirement) as archive:
+        archive.extractall(tmp_path)
+    command = [sys.executable, "-I", "-S", str(tmp_path / "verify.py"), str(tmp_path)]
+    shown = subprocess.run(command, env={}, capture_output=True, text=True, cwd=tmp_path)
+    assert (shown.returncode, shown.stderr) == (3, "")
+    assert "CANNOT CHECK" in shown.stdout
+    assert "1200 Wh" in shown.stdout and "\\u202eEvil\\u001b[2J name" in shown.stdout
+    assert all(character.isprintable() or character == "\n" for character in shown.stdout)
+
+
+def test_verify_anchored_blocks_are_verified_without_a_node(world):
+    anchors = [one["hash"] for one in run(world.statement)[1]["blocks"]]
+    every = [part for anchor in anchors for part in ("--anchor", anchor)]
+    assert judged(world.statement, *every) == (0, ONLINE)
+    code, found = judged(world.statement, "--anchor", "0x" + "12" * 32)
+    assert (code, found) == (3, OFFLINE)
+
+
+def test_verify_trusted_addresses_others_are_mismatch(world):
+    contracts = json.loads(world.node.config.addresses.read_text())["contracts"]
+    notary, certificate = contracts["Notary"]["address"], contracts["EnergyCertificate"]["address"]
+    assert judged(world.statement, "--trust", notary)[1] == OFFLINE
+    assert judged(world.retirement, "--trust", notary, "--trust", certificate)[1] == OFFLINE
+    assert judged(world.retirement, "--trust", notary) == (1, {**OFFLINE, "authority": "mismatch"})
+    assert judged(world.statement, "--trust", certificate) == (1, {**OFFLINE, "authority": "mismatch"})
+
+
+def test_make_statement_bundle_again_gives_the_same_bytes(world, tmp_path):
+    chain = world.node.chain()
+    again = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "again.zip")
+    assert again.read_bytes() == world.statement.read_bytes()
+
+
+def test_make_statement_bundle_every_member_is_evidence(world):
+    members = verify.read_zip(world.statement.read_bytes())
+    whole = verify.Bundle(members)
+    assert [event.name for event in whole.events] == ["Notarized", "SignersSet", "Issued"]
+    assert not any(one.fault or one.unproven for one in whole.transactions)
+    assert members["verify.py"] == Path(verify.__file__).read_bytes()
+    name = world.archive.root.hex()
+    assert verify.keccak256(members[f"archives/{name}.json"]) == world.archive.archive_hash
+
+
+def test_make_statement_bundle_private_device_leaves_readings_out_unless_asked(world, tmp_path):
+    chain, record = world.node.chain(), world.private.records[1]
+    left_out = bundle.make_statement_bundle(chain, world.private, record, tmp_path / "without.zip")
+    added = bundle.make_statement_bundle(chain, world.private, record, tmp_path / "with.zip", include_profile=True)
+    for path, secret_is_there in ((left_out, False), (added, True)):
+        content = path.read_bytes()
+        assert (record.salts.hex().encode() in content, record.profile.hex().encode() in content) == (secret_is_there,) * 2
+        assert not any(name.startswith("archives/") for name in verify.read_zip(content))
+        for other in world.private.records:
+            assert other is record or other.salts.hex().encode() not in content
+    node = ("--rpc", world.node.url, "--confirmations", "1")
+    assert judged(left_out, *node) == (3, {**ONLINE, "data": "cannot check"})
+    assert judged(added, *node) == (0, ONLINE)
+
+
+def test_make_statement_bundle_public_device_may_leave_readings_out(world, tmp_path):
+    record = world.archive.records[0]
+    path = tmp_path / "without.zip"
+    bundle.make_statement_bundle(world.node.chain(), world.archive, record, path, include_profile=False)
+    assert record.salts.hex().encode() not in path.read_bytes()
+    assert judged(path)[1]["data"] == "cannot check"
+
+
+def test_make_retirement_bundle_of_corrected_certificate_holds_both_statements(world, tmp_path):
+    chain, first = world.node.chain(), world.archive.records[2]
+    more = nodes.day_statement(1, 2, slot_wh=120)
+    corrected = replace(more, statement=replace(more.statement, version=1, previous_wh=first.statement.energy_wh))
+    batch = nodes.sealed_batch(chain, world.folder / "archive", [corrected])
+    nodes.notarize(world.node, chain, batch)
+    archive = read_archive(world.folder / "archive", batch.root)
+    world.issue(archive, corrected, "correct")
+    details = (world.account, "Name", "purpose", b"DE", "", 0, 0)
+    world.node.act("EnergyCertificate", "retire", world.token(first), 5000, details, sender=world.account)
+    number = chain.call("EnergyCertificate", "retirementCount")
+    path = bundle.make_retirement_bundle(chain, world.folder / "archive", number, tmp_path / "corrected.zip")
+    assert [record.statement.version for record in verify.Bundle(verify.read_zip(path.read_bytes())).records] == [0, 1]
+    assert judged(path, "--rpc", world.node.url, "--confirmations", "1") == (0, ONLINE)
+
+
+def test_make_bundle_not_there_or_not_whole_raises(world, tmp_path):
+    chain = world.node.chain()
+    with pytest.raises(ChainError, match="no retirement 999"):
+        bundle.make_retirement_bundle(chain, world.folder / "archive", 999, tmp_path / "x.zip")
+    with pytest.raises(ArchiveError, match="is not here"):
+        bundle.make_retirement_bundle(chain, tmp_path, 1, tmp_path / "x.zip")
+    damaged = replace(world.archive, problem="it was changed")
+    with pytest.raises(ArchiveError, match="it was changed"):
+        bundle.make_statement_bundle(chain, damaged, damaged.records[0], tmp_path / "x.zip")
+    stranger = write_archive(tmp_path, [nodes.day_statement(9, 0)], visibility=Visibility.PUBLIC, policy={})
+    with pytest.raises(ChainError, match="not notarized"):
+        bundle.make_statement_bundle(chain, stranger, stranger.records[0], tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
+
+
+# -- chains of another kind -----------------------------------------------------------------------------
+
+
+class Altered:
+    """A node's answers with something changed on the way."""
+
+    def __init__(self, chain, **changes):
+        self._chain, self._changes = chain, changes
+
+    def __getattr__(self, name):
+        return getattr(self._chain, name)
+
+    def request(self, method, *params):
+        answer = self._chain.request(method, *params)
+        return self._changes[method](answer) if method in self._changes else answer
+
+
+def no_such_method(answer):
+    raise ChainError("the node answered: method not found")
+
+
+def test_make_statement_bundle_foreign_headers_says_so_and_a_node_still_verifies(world, tmp_path):
+    chain = Altered(world.node.chain(), eth_getBlockByHash=lambda block: {**block, "extraData": "0x1234"})
+    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "foreign.zip")
+    code, answer = run(path)
+    assert (code, verdicts(answer)) == (3, OFFLINE)
+    assert "do not hash to their block hashes" in answer["verdicts"]["finality"]["reason"]
+    assert judged(path, "--rpc", world.node.url, "--confirmations", "1") == (0, ONLINE)
+    anchors = [part for one in answer["blocks"] for part in ("--anchor", one["hash"])]
+    assert judged(path, *anchors) == (3, OFFLINE)
+
+    def forge(transactions):
+        transactions[0]["receipt"] = transactions[0]["receipt"].replace(world.archive.root.hex(), world.private.root.hex())
+
+    forged = resealed(path, tmp_path / "forged.zip", transactions=forge)
+    assert judged(forged, "--rpc", world.node.url, "--confirmations", "1")[0] == 1
+
+
+def test_make_statement_bundle_node_without_block_receipts_gives_the_same_bytes(world, tmp_path):
+    chain = Altered(world.node.chain(), eth_getBlockReceipts=no_such_method)
+    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
+    assert path.read_bytes() == world.statement.read_bytes()
+
+
+def test_make_statement_bundle_unknown_transaction_type_is_asked_from_the_node(world, tmp_path):
+    def renamed(block):
+        return {**block, "transactions": [{**one, "type": "0x7e"} for one in block["transactions"]]}
+
+    chain = Altered(world.node.chain(), eth_getBlockByHash=renamed)
+    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
+    assert path.read_bytes() == world.statement.read_bytes()
+
+
+# -- with a node that says otherwise, or nothing --------------------------------------------------------
+
+
+def test_verify_node_gone_is_cannot_check(world):
+    code, answer = run(world.statement, "--rpc", f"http://127.0.0.1:{nodes.free_port()}")
+    assert (code, verdicts(answer)) == (3, {**dict.fromkeys(OFFLINE, "cannot check"), "data": "verified"})
+    assert "no usable answer" in answer["verdicts"]["inclusion"]["reason"]
+
+
+def test_verify_node_of_another_chain_is_cannot_check(world, tmp_path):
+    with nodes.anvil(tmp_path, chain_id=77) as other:
+        code, answer = run(world.statement, "--rpc", other.url)
+    assert (code, answer["verdicts"]["finality"]["verdict"]) == (3, "cannot check")
+    assert "another chain" in answer["verdicts"]["finality"]["reason"]
+
+
+def test_verify_not_yet_final_is_not_final(world):
+    found = judged(world.statement, "--rpc", world.node.url, "--confirmations", "100000")
+    assert found == (3, {**ONLINE, "finality": "not final"})
+
+
+def test_verify_before_and_after_revocation_reorganisation_and_finality(tmp_path):
+    with nodes.anvil(tmp_path) as node:
+        chain = node.chain()
+        nodes.register_device(node, 1, node.w3.eth.accounts[1])
+        before = node.rpc("evm_snapshot")
+        batch = nodes.sealed_batch(chain, tmp_path / "a", [nodes.day_statement(1, 0), nodes.day_statement(1, 1)])
+        nodes.notarize(node, chain, batch)
+        archive = read_archive(tmp_path / "a", batch.root)
+        path = bundle.make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
+        shown = ("--rpc", node.url)
+        assert judged(path, *shown) == (3, {**ONLINE, "finality": "not final"})
+        node.rpc("anvil_mine", "0x80")
+        assert judged(path, *shown) == (0, ONLINE)
+        node.act("Notary", "revoke", batch.root, "a reason")
+        assert judged(path, *shown) == (1, {**ONLINE, "inclusion": "revoked"})
+        node.rpc("evm_revert", before)
+        assert judged(path, *shown)[1] == {"data": "verified", "inclusion": "not found", "finality": "not found", "authority": "verified"}
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"null", b'{"result": null}', b'{"result": "0x"}', b'{"error": {"message": "no"}}'])
+def test_verify_node_that_answers_nonsense_is_cannot_check(world, answer, monkeypatch):
+    class Response:
+        def read(self, most):
+            return answer
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(verify.urllib.request, "urlopen", lambda *_, **__: Response())
+    code, found = judged(world.statement, "--rpc", "http://127.0.0.1:1")
+    assert (code, found) == (3, {**dict.fromkeys(OFFLINE, "cannot check"), "data": "verified"})
+
+
+def test_verify_rpc_of_another_scheme_is_refused(world):
+    assert judged(world.statement, "--rpc", "file:///etc/passwd")[0] == 2
+
+
+# -- damage and forgery ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_verify_any_flipped_bit_of_the_zip_is_refused(world, tmp_path, data):
+    content = bytearray(world.statement.read_bytes())
+    at = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[at // 8] ^= 1 << at % 8
+    (tmp_path / "x.zip").write_bytes(content)
+    assert judged(tmp_path / "x.zip")[0] == 2
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_verify_any_flipped_bit_of_any_member_in_a_folder_is_refused(world, tmp_path, data):
+    members = verify.read_zip(world.retirement.read_bytes())
+    name = data.draw(st.sampled_from(sorted(members)))
+    at = data.draw(st.integers(0, 8 * len(members[name]) - 1))
+    damaged = bytearray(members[name])
+    damaged[at // 8] ^= 1 << at % 8
+    folder = tmp_path / "folder"
+    shutil.rmtree(folder, ignore_errors=True)
+    for each, content in {**members, name: bytes(damaged)}.items():
+        (folder / each).parent.mkdir(parents=True, exist_ok=True)
+        (folder / each).write_bytes(content)
+    assert judged(folder)[0] == 2
+
+
+def leaves(value, path=()):
+    """Paths to every text and number in a JSON value."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return [leaf for key, inner in pairs for leaf in leaves(inner, (*path, key))]
+    return [path] if value is not None else []
+
+
+def changed(value, draw):
+    """One digit of it another one."""
+    if isinstance(value, int):
+        return value ^ 1 << draw(st.integers(0, 20))
+    first = 2 if value.startswith("0x") else 0
+    if len(value) <= first:
+        return value + "00"
+    at = draw(st.integers(first, len(value) - 1))
+    digits = "0123456789abcdef" if first else "0123456789"
+    return value[:at] + draw(st.sampled_from([digit for digit in digits if digit != value[at]])) + value[at + 1 :]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_verify_any_digit_changed_by_a_forger_who_reseals_is_noticed(world, tmp_path, fast, data):
+    source = data.draw(st.sampled_from([world.statement, world.retirement]))
+    name = data.draw(st.sampled_from(["statements", "transactions"]))
+
+    def edit(value):
+        *path, last = data.draw(st.sampled_from(leaves(value)))
+        inner = value
+        for key in path:
+            inner = inner[key]
+        inner[last] = changed(inner[last], data.draw)
+
+    code, found = judged(resealed(source, tmp_path / "x.zip", **{name: edit}))
+    assert code == 2 or (code == 1 and BAD & set(found.values())), (code, found)
+
+
+def set_chain_id(manifest):
+    manifest["chainId"] += 1
+
+
+def set_notary(manifest):
+    manifest["contracts"]["Notary"]["address"] = manifest["contracts"]["EnergyCertificate"]["address"]
+
+
+def drop_notary(manifest):
+    del manifest["contracts"]["Notary"]
+
+
+def set_retirement(manifest):
+    manifest["retirement"] = "2"
+
+
+def no_retirement(manifest):
+    manifest["retirement"] = None
+
+
+def more_energy(statements):
+    statements[0]["statement"]["energyWh"] = "4801"
+
+
+def no_readings(statements):
+    statements[0]["readings"] = None
+
+
+def one_statement_less(statements):
+    return statements[1:]
+
+
+def one_statement_twice(statements):
+    return [*statements, statements[0]]
+
+
+def no_notarization(transactions):
+    return [one for one in transactions if verify.NOTARIZE.hex() not in one["transaction"]]
+
+
+def no_proofs(transactions):
+    return [{**one, "proof": None, "unproven": "trust me"} for one in transactions]
+
+
+def proof_and_excuse(transactions):
+    return [{**one, "unproven": "trust me"} for one in transactions]
+
+
+def reverted(transactions):
+    return [{**one, "receipt": one["receipt"].replace("01", "80", 1)} for one in transactions]
+
+
+def nothing(value):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "edit", "expected"),
+    [
+        ("statement", "manifest", set_chain_id, (1, {**OFFLINE, "authority": "mismatch"})),
+        ("statement", "manifest", set_notary, (1, {"data": "not found", "inclusion": "not found", "finality": "not found", "authority": "not found"})),
+        ("statement", "manifest", drop_notary, 2),
+        ("statement", "manifest", set_retirement, (1, {**OFFLINE, "inclusion": "not found"})),
+        ("retirement", "manifest", set_retirement, (1, {**OFFLINE, "inclusion": "not found"})),
+        ("retirement", "manifest", no_retirement, 2),
+        ("statement", "statements", more_energy, (1, {**OFFLINE, "data": "mismatch", "inclusion": "mismatch"})),
+        ("statement", "statements", no_readings, (3, {**OFFLINE, "data": "cannot check"})),
+        ("retirement", "statements", one_statement_less, (1, {**OFFLINE, "inclusion": "mismatch"})),
+        ("statement", "statements", one_statement_twice, 2),
+        ("statement", "statements", nothing, 2),
+        ("statement", "transactions", no_notarization, (1, {"data": "not found", "inclusion": "not found", "finality": "not found", "authority": "not found"})),
+        ("statement", "transactions", no_proofs, (3, OFFLINE)),
+        ("statement", "transactions", proof_and_excuse, 2),
+    ],
+    ids=lambda part: getattr(part, "__name__", None),
+)  # fmt: skip
+def test_verify_forged_and_resealed_is_what_it_is(world, tmp_path, fast, kind, member, edit, expected):
+    found = judged(resealed(getattr(world, kind), tmp_path / "x.zip", **{member: edit}))
+    assert found == expected or found[0] == expected
+
+
+def test_verify_archive_of_another_batch_is_mismatch(world, tmp_path, fast):
+    def swap(members):
+        name = next(name for name in members if name.startswith("archives/") and name.endswith(".json"))
+        members[name] = members[name].replace(b'"rules":"test"', b'"rules":"lax"')
+
+    def swap_texts(members):
+        name = next(name for name in members if name.endswith(".assessments"))
+        members[name] = members[name].replace(b"corroborated", b"Corroborated", 1)
+
+    for edit in (swap, swap_texts):
+        assert judged(resealed(world.statement, tmp_path / "x.zip", members=edit)) == (1, {**OFFLINE, "data": "mismatch"})
+
+
+def test_verify_witnesses_of_the_forgers_own_are_noticed_with_a_node(world, tmp_path):
+    """A whole forged chain: everything fits inside the bundle, only the chain knows better."""
+    (tmp_path / "forger").mkdir()
+    with nodes.anvil(tmp_path / "forger") as node:
+        chain = node.chain()
+        nodes.register_device(node, 1, node.w3.eth.accounts[1])
+        batch = nodes.sealed_batch(chain, tmp_path / "a", [nodes.day_statement(1, 0, slot_wh=200)])
+        nodes.notarize(node, chain, batch)
+        archive = read_archive(tmp_path / "a", batch.root)
+        path = bundle.make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
+    assert judged(path) == (3, OFFLINE)
+    code, found = judged(path, "--rpc", world.node.url, "--confirmations", "1")
+    assert code == 1
+    assert found == {"data": "verified", "inclusion": "not found", "finality": "not found", "authority": "mismatch"}
+
+
+def test_read_members_hostile_folder_is_refused(world, tmp_path):
+    with zipfile.ZipFile(world.statement) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "statements.json").unlink()
+    os.symlink("/etc/passwd", tmp_path / "statements.json")
+    assert judged(tmp_path)[0] == 2
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["members"]["../../etc/passwd"] = manifest["members"].pop("statements.json")
+    manifest["seal"] = verify.seal(manifest)
+    (tmp_path / "manifest.json").write_bytes(verify.canonical(manifest))
+    assert judged(tmp_path)[0] == 2
+
+
+def test_make_statement_bundle_node_gone_raises_unreachable(world, tmp_path):
+    chain = world.node.chain()
+    gone = type(chain)(replace(world.node.config, rpc_urls=(f"http://127.0.0.1:{nodes.free_port()}",)))
+    with pytest.raises(ChainUnreachable):
+        bundle.make_statement_bundle(gone, world.archive, world.archive.records[0], tmp_path / "x.zip")
