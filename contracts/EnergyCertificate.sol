@@ -258,7 +258,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     /// @inheritdoc IEnergyCertificate
     function isCertified(uint64 deviceId, uint40 start, uint32 duration) external view returns (bool) {
         if (duration == 0) return false;
-        uint256 granularity = _registry.device(deviceId).granularity;
+        uint256 granularity = _granularityOf(deviceId);
         uint256 first = start / granularity;
         uint256 end = Math.ceilDiv(uint256(start) + duration, granularity);
         return !_certified[deviceId].areFree(first, end - first);
@@ -268,7 +268,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     function isIssued(uint256 id) external view returns (bool) {
         (uint64 deviceId, uint40 start, uint32 duration) = (_deviceOf(id), uint40(id >> 152), uint32(id >> 120));
         if (duration == 0 || uint120(id) != 0) return false;
-        uint32 granularity = _registry.device(deviceId).granularity;
+        uint256 granularity = _granularityOf(deviceId);
         if (start % granularity != 0 || duration % granularity != 0) return false;
         return _certified[deviceId].isOneCertificate(start / granularity, duration / granularity);
     }
@@ -494,6 +494,10 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
 
     function _idOf(Statement calldata statement) private pure returns (uint256) {
         return uint256(statement.deviceId) << 192 | uint256(statement.start) << 152 | uint256(statement.duration) << 120;
+    }
+
+    function _granularityOf(uint64 deviceId) private view returns (uint256 granularity) {
+        (,,, granularity,,) = _registry.issuanceTerms(deviceId, 0);
     }
 
     function _deviceOf(uint256 id) private pure returns (uint64) {

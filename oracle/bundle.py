@@ -1,8 +1,8 @@
 """Evidence bundles: a zip that proves one statement or one retirement without us. Format: docs/bundle.md.
 
 A bundle is written from archive and chain alone and holds the stand-alone :mod:`oracle.verify`, whose zip, RLP and
-JSON forms are used here, so that there is one of each. What the chain of the bundle does not let us prove (headers that do not
-hash as Ethereum's, transactions of unknown types) is left out and named, never guessed.
+JSON forms are used here, so that there is one of each. What a chain does not let us prove (headers that do not hash as
+Ethereum's, transactions of unknown types) is left out and named, never guessed.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def make_statement_bundle(
 ) -> Path:
     """Write the bundle of a notarized statement to ``path`` and return it.
 
-    ``include_profile`` adds profile and salts; None adds them for public devices only. The manifest and assessments of a
-    private batch are never added, because they speak of other devices too. The same chain and archive give the same bytes.
+    ``include_profile`` adds profile and salts; None adds them for public devices only. The manifest and assessments of
+    a private batch are never added, because they speak of other devices too. The same chain and archive give the same
+    bytes.
 
     Raises ArchiveError if the archive is not what it was, ChainError if its root is not notarized.
     """
@@ -76,8 +77,8 @@ def make_retirement_bundle(
     """Write the bundle of retirement ``number`` of the EnergyCertificate, with the statements behind its certificates.
 
     A certificate that was corrected comes with every statement that stands behind it. ``include_profiles`` as in
-    :func:`make_statement_bundle`. Raises ChainError if there is no such retirement, ArchiveError if a batch's archive is
-    missing or is not what it was.
+    :func:`make_statement_bundle`. Raises ChainError if there is no such retirement, ArchiveError if the archive
+    of a batch is missing or is not what it was.
     """
     transactions = _Transactions(chain)
     retired = _first(
@@ -128,7 +129,7 @@ def _statement(
     record: ArchivedStatement,
     include_profile: bool | None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A statement as ``statements.json`` has it, and its archive's members; its transactions are added to ``transactions``."""
+    """A statement as ``statements.json`` has it, and its archive's members; ``transactions`` gets what proves them."""
     manifest = manifest_bytes(archive.manifest)
     if archive.problem or keccak256(manifest) != archive.archive_hash:
         raise ArchiveError(archive.problem or "its manifest is not in canonical form", root=_hex(archive.root))
@@ -201,7 +202,7 @@ def _write(
     return path
 
 
-# -- transactions and their proofs ----------------------------------------------------------------------------------------
+# -- transactions and their proofs -------------------------------------------------------------------------------------
 
 
 class _Transactions:
@@ -221,7 +222,7 @@ class _Transactions:
 
 
 def proven_transaction(chain: ChainView, transaction: bytes) -> dict[str, Any]:
-    """A mined transaction as ``transactions.json`` has it: raw bytes, receipt, and the proof of both into the block header.
+    """A mined transaction as ``transactions.json`` has it: raw bytes, receipt, the proof of both into the block header.
 
     Where the chain cannot be proven the way Ethereum is, ``proof`` is None and ``unproven`` says why.
     """
@@ -277,7 +278,7 @@ def _receipts(chain: ChainView, block: Mapping[str, Any]) -> list[Mapping[str, A
 
 
 def _raw_transaction(chain: ChainView, transaction: Mapping[str, Any]) -> bytes:
-    """Signed bytes of a transaction: encoded from its fields, or asked from the node where they do not lead to its hash."""
+    """Signed bytes of a transaction: from its fields, or from the node where they do not lead to its hash."""
     try:
         raw = encode_transaction(transaction)
         if _hex(keccak256(raw)) == transaction["hash"]:
@@ -294,7 +295,7 @@ def _raw_transaction(chain: ChainView, transaction: Mapping[str, Any]) -> bytes:
     raise ChainError(f"the node does not give the signed bytes of transaction {transaction['hash']}")
 
 
-# -- encodings ---------------------------------------------------------------------------------------------------------------
+# -- encodings ---------------------------------------------------------------------------------------------------------
 
 
 def encode_header(block: Mapping[str, Any]) -> bytes:
@@ -306,7 +307,7 @@ def encode_header(block: Mapping[str, Any]) -> bytes:
 
 
 def encode_transaction(transaction: Mapping[str, Any]) -> bytes:
-    """Signed bytes of a transaction of type 0 to 4 from its JSON-RPC fields; KeyError for another type or a missing field."""
+    """Signed bytes of a transaction of type 0 to 4 from its JSON-RPC fields; KeyError for another type."""
     kind = int(transaction.get("type") or "0x0", 16)
     fields = [
         _field(name, _yparity(transaction) if name == "yParity" else transaction[name]) for name in _TRANSACTION[kind]

@@ -21,7 +21,7 @@ from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
 from .outbox import ActReport, Driven, Outbox
-from .pipeline import Progress, _silent, assess_all, ingest, seal, unseal
+from .pipeline import Progress, assess_all, ingest, no_progress, seal, unseal
 from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
 from .sites import SitesConfig, load_sites
 from .store import Act, DeviceDay, SealedBatch, Store, WitnessSignature
@@ -72,7 +72,7 @@ def notarize(
     store: Store,
     chain: Chain,
     account: LocalAccount,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
     collect: Collect | None = None,
 ) -> Sent:
     """Have every sealed batch signed by the witnesses and notarized, oldest first.
@@ -189,7 +189,7 @@ def _driven(driven: Driven, prefix: str) -> Sent:
 
 
 def issue(
-    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = _silent
+    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = no_progress
 ) -> Sent:
     """Issue the certificates of every notarized batch whose devices are public and generate.
 
@@ -330,7 +330,7 @@ def _states(
 
 def _set_states(store: Store, root: str, reached: dict[tuple[int, int], _Reached], revoked: bool) -> None:
     order = list(DayState)
-    with store.session() as session:
+    with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
         least = min((one.state for one in reached.values()), key=order.index)
         if batch.state is not least:
@@ -353,7 +353,7 @@ def run(
     chain: Chain,
     account: LocalAccount,
     files: Collection[Any] = (),
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
     collect: Collect | None = None,
 ) -> dict[str, Any]:
     """All steps once: ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""

@@ -103,7 +103,9 @@ def _read_secret(file: Path) -> bytes:
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
-            raise SecretError(f"others can read this file (mode {mode:04o}); renew it, or chmod 600 if nobody did", file=file)
+            raise SecretError(
+                f"others can read this file (mode {mode:04o}); renew it, or chmod 600 if nobody did", file=file
+            )
         return file.read_bytes()
     except FileNotFoundError:
         raise SecretError("is not there; `python -m oracle keys --help` tells how to make it", file=file) from None

@@ -61,7 +61,7 @@ SEALED_STATES = (DayState.SEALED, DayState.NOTARIZED, DayState.ISSUED, DayState.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
-def _silent(what: str, done: int, total: int) -> None:
+def no_progress(what: str, done: int, total: int) -> None:
     """No progress is shown."""
 
 
@@ -129,7 +129,7 @@ def inspect(config: OracleConfig, file: Path) -> IngestedFile:
     return _described(sites, file.name, hashlib.sha256(data).hexdigest(), _read(sites, data, file.name))
 
 
-def ingest(config: OracleConfig, store: Store, paths: Iterable[Path], progress: Progress = _silent) -> IngestReport:
+def ingest(config: OracleConfig, store: Store, paths: Iterable[Path], progress: Progress = no_progress) -> IngestReport:
     """Take files, or all files of folders, and assess what they change.
 
     A file is taken whole or refused whole; the others go on. The raw file is kept under its sha256 before anything
@@ -302,19 +302,19 @@ class _Raw:
     files: dict[tuple[str, int], set[str]]
 
 
-def assess_raw(config: OracleConfig, store: Store, progress: Progress = _silent) -> list[AssessedDay]:
+def assess_raw(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[AssessedDay]:
     """Judge every device-day from all raw files, in any order of arrival; changes nothing.
 
     Days without any reading between a device's first and last are there too, as held. Raises StoreError where a
     raw file no longer hashes to its name, naming the device-days that rest on it.
     """
-    sites = load_sites(config.sites_file)
+    sites, now = load_sites(config.sites_file), int(datetime.now(UTC).timestamp())
     raw = _read_raw(config, sites, store)
     skies = {
         station.name: irradiance_days(station, raw.parsed.get(f"station:{station.name}", ()))
         for station in sites.stations
     }
-    work = [(device, slots) for device in sites.devices for slots in _every_day(device, raw)]
+    work = [(device, slots) for device in sites.devices for slots in _every_day(device, raw, now)]
     assessed = []
     for done, (device, slots) in enumerate(work):
         if done % 8 == 0:
@@ -328,7 +328,13 @@ def assess_raw(config: OracleConfig, store: Store, progress: Progress = _silent)
         assessed.append(AssessedDay(assess(device, slots, irradiance), tuple(sorted(evidence))))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
-    return [replace(day, assessment=_held_as_twin(day.assessment, twins.get(day.key, ()))) for day in assessed]
+    judged = []
+    for (device, _), day in zip(work, assessed, strict=True):
+        # The same energy must not be certified for two devices: a day with another's readings waits for a reviewer.
+        others = ", ".join(str(other) for other in twins.get(day.key, ()))
+        copied = f"copied: every reading is that of device {others}" if others else ""
+        judged.append(replace(day, assessment=_held_for(day.assessment, (_untimely(device, day.key[1], now), copied))))
+    return judged
 
 
 def _twins(work: Iterable[tuple[DeviceConfig, DaySlots]]) -> dict[tuple[int, int], list[int]]:
@@ -345,12 +351,12 @@ def _twins(work: Iterable[tuple[DeviceConfig, DaySlots]]) -> dict[tuple[int, int
     }
 
 
-def _held_as_twin(assessment: DayAssessment, others: Sequence[int]) -> DayAssessment:
-    """The same energy must not be certified for two devices: a day with another's readings waits for a reviewer."""
-    if not others:
+def _held_for(assessment: DayAssessment, reasons: Iterable[str]) -> DayAssessment:
+    """The assessment, held for further reasons where there are any."""
+    further = tuple(reason for reason in reasons if reason)
+    if not further:
         return assessment
-    reason = f"copied: every reading is that of device {', '.join(str(other) for other in others)}"
-    return replace(assessment, state=DayState.HELD, reasons=(*assessment.reasons, reason))
+    return replace(assessment, state=DayState.HELD, reasons=(*assessment.reasons, *further))
 
 
 def _read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> _Raw:
@@ -386,18 +392,26 @@ def _raw_bytes(config: OracleConfig, store: Store, record: RawFile) -> bytes:
     return data
 
 
-def _every_day(device: DeviceConfig, raw: _Raw) -> list[DaySlots]:
-    """A device's days in order, those without any reading included."""
+def _every_day(device: DeviceConfig, raw: _Raw, now: int) -> list[DaySlots]:
+    """A device's days in order, those without any reading included.
+
+    Gaps are filled from the device's activity to ``now`` alone: one absurd stamp must not make a million missing days.
+    """
     days = device_days(device, raw.parsed.get(f"device:{device.device_id}", ()))
-    if not days:
-        return []
+    timely = [start for start in days if not _untimely(device, start, now)]
+    filled = range(min(timely), max(timely) + DAY_SECONDS, DAY_SECONDS) if timely else ()
     empty = (None,) * SLOTS_PER_DAY
-    return [
-        days.get(start) or DaySlots(start, empty) for start in range(min(days), max(days) + DAY_SECONDS, DAY_SECONDS)
-    ]
+    return [days.get(start) or DaySlots(start, empty) for start in sorted({*days, *filled})]
 
 
-def assess_all(config: OracleConfig, store: Store, progress: Progress = _silent) -> AssessReport:
+def _untimely(device: DeviceConfig, start: int, now: int) -> str:
+    """Why no energy can be certified for a day: its device was not active yet, or the day is not over. Empty if it can."""
+    if start < device.active_from:
+        return f"untimely: device {device.device_id} is active only from {utc_date(device.active_from)}"
+    return "untimely: this day is not over yet" if start + DAY_SECONDS > now else ""
+
+
+def assess_all(config: OracleConfig, store: Store, progress: Progress = no_progress) -> AssessReport:
     """Bring every device-day of the database to what raw files, sites file and decisions say now.
 
     A sealed device-day is never changed: where newer data contradict it, that is written beside it (``pending``).
@@ -405,7 +419,7 @@ def assess_all(config: OracleConfig, store: Store, progress: Progress = _silent)
     assessed = {day.key: day for day in assess_raw(config, store, progress)}
     decisions = review.standing(trail(config, store), config.reviewers)
     changed = 0
-    with store.session() as session:
+    with store.writing() as session:
         rows = {(row.device_id, row.start): row for row in session.scalars(select(DeviceDay))}
         for key, day in assessed.items():
             row = rows.get(key)
@@ -551,7 +565,7 @@ def decide(
     """
     if account.address not in config.reviewers:
         raise review.ReviewError(f"{account.address} is not among the configured reviewers; add it to {config.file}")
-    with store.session() as session:
+    with store.writing() as session:
         row = session.get(DeviceDay, (device_id, start))
         if row is None:
             raise review.ReviewError(
@@ -565,8 +579,11 @@ def decide(
             raise review.ReviewError(
                 f"device {device_id} {utc_date(start)} has no measured, unsuspected energy; there is nothing to certify"
             )
-        _, hashed = _salted(config, device_id, unpack_profile(start, row.profile), row.version)
         decided_at = (now or datetime.now(UTC)).replace(microsecond=0)
+        untimely = _untimely(load_sites(config.sites_file).device(device_id), start, int(decided_at.timestamp()))
+        if decision == review.ACCEPT and untimely:
+            raise review.ReviewError(f"device {device_id} {utc_date(start)} cannot be accepted: {untimely}")
+        _, hashed = _salted(config, device_id, unpack_profile(start, row.profile), row.version)
         entry = review.sign(
             account,
             device_id=device_id,
@@ -647,7 +664,7 @@ def propose(
     end: int,
     decisions: Sequence[review.Entry],
     leave_out: Collection[tuple[int, int]] = (),
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> list[ArchivedStatement]:
     """The statements that this machine's raw files and the signed decisions put into a batch; writes nothing.
 
@@ -699,7 +716,7 @@ def differing_days(
     return sorted({(device_id, start) for device_id, start, _, _ in ours ^ set(theirs)})
 
 
-def seal(config: OracleConfig, store: Store, progress: Progress = _silent) -> list[Archive]:
+def seal(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[Archive]:
     """Put every accepted device-day into a batch, one for each visibility, and write its archive.
 
     Nothing accepted: nothing happens. A crash after the archive is written and before the database knows is
@@ -752,7 +769,7 @@ def _seal(
     root = "0x" + archive.root.hex()
     statements = [record.statement for record in archive.records]
     try:
-        with store.session() as session:
+        with store.writing() as session:
             session.add(
                 SealedBatch(
                     root=root,
@@ -767,7 +784,7 @@ def _seal(
                 )
             )
             for day in accepted:
-                row = session.get_one(DeviceDay, (day.device_id, day.start), with_for_update=True)
+                row = session.get_one(DeviceDay, (day.device_id, day.start))
                 if row.state is not DayState.ACCEPTED or row.profile != day.profile:
                     raise StoreError(
                         f"device-day {_day_list([(day.device_id, day.start)])} changed while it was sealed; run seal again"
@@ -787,7 +804,7 @@ def unseal(store: Store, root: str, disputed: Collection[tuple[int, int]], reaso
     A disputed day stays held until other data come or a reviewer decides.
     The caller makes sure, on the chain, that the root can no longer be notarized.
     """
-    with store.session() as session:
+    with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
         if batch.state is not DayState.SEALED:
             raise StoreError(f"batch {root} is {batch.state.value}; only a sealed one can be taken back")
@@ -804,6 +821,7 @@ def unseal(store: Store, root: str, disputed: Collection[tuple[int, int]], reaso
 
 
 def utc_date(start: int) -> str:
+    """The UTC day of a time in UTC seconds: 1467331200 gives "2016-07-01"."""
     return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")
 
 

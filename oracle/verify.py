@@ -3,18 +3,18 @@
 
     python3 -I verify.py BUNDLE.zip [--rpc URL [--confirmations N]] [--anchor BLOCKHASH] [--trust ADDRESS] [--json]
 
-Four questions are answered apart: do the readings hash to the statement (data), is the statement under the notarized
-root (inclusion), is the notarizing transaction in a final block of the chain (finality), did enough authorised witnesses
-sign (authority). Each answer is one of, from best to worst: verified, not final, cannot check, not found, revoked,
-mismatch. The headline is the worst of them.
+Four questions, answered apart: do the readings hash to the statement (data), is the statement under the notarized
+root (inclusion), is the notarizing transaction in a final block of the chain (finality), did enough authorised
+witnesses sign (authority). From best to worst: verified, not final, cannot check, not found, revoked, mismatch; the
+headline is the worst of the four.
 
-Without --rpc and --anchor only the bundle itself vouches for its block headers: finality and authority are then "cannot
-check". --rpc asks a node that you trust; --anchor gives the hash of a block that you know to be final. Which contracts are
-the authority's own no bundle can prove: compare the addresses shown with the published ones, or give those with --trust.
+Without --rpc and --anchor only the bundle itself vouches for its block headers: finality and authority are then
+"cannot check". --rpc asks a node that you trust; --anchor gives the hash of a block that you know to be final. Which
+contracts are the authority's own no bundle can prove: compare their addresses, or give the published ones by --trust.
 
-Exit code: 0 all verified; 1 mismatch, not found or revoked; 2 not a usable bundle; 3 something is not final or cannot be
-checked. Take this script from a source that you trust, not from the bundle that you doubt. What is hashed and signed, to
-the byte: docs/protocol.md; what a bundle holds: docs/bundle.md.
+Exit code: 0 all verified; 1 mismatch, not found or revoked; 2 not a usable bundle; 3 not final or cannot be checked.
+Take this script from a source that you trust, not from the bundle that you doubt. What is hashed and signed, to the
+byte: docs/protocol.md; what a bundle holds: docs/bundle.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections import namedtuple
-from typing import Any, NamedTuple
+from typing import Any
 
 SCHEMA = "wattmark/bundle/1"
 VERDICTS = ("verified", "not final", "cannot check", "not found", "revoked", "mismatch")
@@ -41,7 +41,7 @@ VERIFIED, NOT_FINAL, CANNOT_CHECK, NOT_FOUND, REVOKED, MISMATCH = VERDICTS
 # A bundle comes from anyone, so everything in it is bounded.
 MAX_BYTES, MAX_ITEMS, MAX_SIGNATURES, TIMEOUT_SECONDS = 16 << 20, 2048, 32, 10
 MEMBER = re.compile(r"(manifest|statements|transactions)\.json|verify\.py|archives/[0-9a-f]{64}\.(json|assessments)")
-SLOT_SECONDS, DAY_SECONDS, MAX_DAYS, BYTES_PER_SLOT, CERTIFIED = 900, 86_400, 31, 5, 32
+SLOT_SECONDS, DAY_SECONDS, MAX_DAYS, BYTES_PER_SLOT, CERTIFIED, INTERIM = 900, 86_400, 31, 5, 32, 2
 
 
 class Refused(ValueError):
@@ -186,7 +186,7 @@ def nibbles(data: bytes) -> list[int]:
 
 
 def trie_value(root: bytes, key: bytes, proof: list[bytes]) -> bytes:
-    """What the trie ``root`` holds under ``key``; ``proof`` is its nodes from the root down. Refused if it proves nothing."""
+    """What the trie ``root`` holds under ``key``; ``proof`` is its nodes from the root down. Refused otherwise."""
     node: Any = root
     path, left = nibbles(key), list(proof)
     while True:
@@ -309,7 +309,7 @@ def batch_digest(batch: Batch, chain_id: int, notary: bytes) -> bytes:
 
 
 def profile_hash(start: int, duration: int, profile: bytes, salts: list[bytes]) -> bytes:
-    """Hash of a period's readings, cut at UTC midnights; Refused if they are not as many as the period has slots and days."""
+    """Hash of a period's readings, cut at UTC midnights; Refused if they are not as many as its slots and days."""
     end, hashes, at = start + duration, [], 0
     ensure(start % SLOT_SECONDS == 0 and duration % SLOT_SECONDS == 0, "the period does not lie on 15-minute slots")
     ensure(0 < duration <= MAX_DAYS * DAY_SECONDS, "the period is empty or longer than 31 days")
@@ -333,8 +333,8 @@ def certified_wh(profile: bytes) -> int:
 
 # ---- the members of a bundle -----------------------------------------------------------------------------------------
 
-# A dict is exactly these fields ("*": of any name), a list any number of one shape, a tuple one shape or null. Integers of
-# 64 bits and more stand as decimal digits, because JavaScript would round them.
+# A dict is exactly these fields ("*": of any name), a list any number of one shape, a tuple one shape or null.
+# Integers of 64 bits and more stand as decimal digits, because JavaScript would round them.
 _PERIOD = {"deviceId": "decimal64", "start": "uint40", "duration": "uint32", "version": "uint32"}
 _STATED = {**_PERIOD, "energyWh": "decimal64", "previousWh": "decimal64", "profileHash": "hex32"}
 _READINGS = {"profile": "hex", "salts": ["hex32"]}
@@ -456,10 +456,8 @@ def read_members(path: str) -> dict[str, bytes]:
     return members
 
 
-class Event(NamedTuple):
-    name: str
-    values: dict[str, Any]
-    transaction: Transaction
+Event = namedtuple("Event", "name values transaction")
+Record = namedtuple("Record", "statement root proof readings")  # readings: {"profile": bytes, "salts": [bytes]} or None
 
 
 class Transaction:
@@ -467,11 +465,8 @@ class Transaction:
 
     def __init__(self, entry: dict[str, Any]):
         self.block_hash, self.index, self.raw, self.receipt = (entry[key] for key in _PLACE)
-        self.unproven: str | None = entry["unproven"]
-        self.number: int | None = None
-        self.time, self.fault = 0, ""
-        self.place = f"block {hexed(self.block_hash)}"
-        proof = entry["proof"]
+        self.unproven, proof = entry["unproven"], entry["proof"]
+        self.number, self.time, self.fault, self.place = -1, 0, "", f"block {hexed(self.block_hash)}"
         ensure((proof is None) != (self.unproven is None), "a transaction has neither a proof nor a reason for none")
         try:
             body = rlp_decode(self.receipt[1:] if self.receipt[:1] < b"\x80" else self.receipt)
@@ -505,25 +500,15 @@ class Transaction:
         return found
 
     def notarize_call(self, root: bytes) -> tuple[Batch, list[bytes]] | None:
-        """Batch and signatures of the notarize call for ``root``; it may stand inside a multi-signature wallet's call."""
-        starts = [match.end() for match in re.finditer(re.escape(NOTARIZE), self.raw)]
-        for start in starts[:MAX_SIGNATURES]:
+        """Batch and signatures of the notarize call for ``root``, also inside a multi-signature wallet's call."""
+        for match in list(re.finditer(re.escape(NOTARIZE), self.raw))[:MAX_SIGNATURES]:
             try:
-                fields, signatures = abi_decode((BATCH, ["bytes"]), self.raw[start:])
+                fields, signatures = abi_decode((BATCH, ["bytes"]), self.raw[match.end() :])
             except Refused:
                 continue
             if Batch(*fields).root == root:
                 return Batch(*fields), signatures
         return None
-
-
-class Record(NamedTuple):
-    """A statement with its proof and, where it may be shown, what it was computed from."""
-
-    statement: Statement
-    root: bytes
-    proof: list[bytes]
-    readings: Any  # {"profile": bytes, "salts": [bytes]} or None
 
 
 class Bundle:
@@ -557,8 +542,7 @@ class Bundle:
 
     def find(self, *names: str, **values: Any) -> list[Event]:
         """Events with one of these names and all of these values."""
-        named = [event for event in self.events if event.name in names]
-        return [event for event in named if all(event.values[key] == value for key, value in values.items())]
+        return [e for e in self.events if e.name in names and values.items() <= e.values.items()]
 
 
 # ---- the four questions ----------------------------------------------------------------------------------------------
@@ -569,11 +553,11 @@ KEPT = ("uint40", "uint40", "uint40", "uint32", "uint64", "uint8", "uint8", "uin
 
 
 class Answer(Exception):
-    """What ends a check before its good end."""
+    """What a check answers when it does not come to its good end."""
 
 
-def settle(holds: Any, verdict: str, reason: str) -> None:
-    if holds:
+def settle(when: Any, verdict: str, reason: str) -> None:
+    if when:
         raise Answer(Finding(verdict, reason))
 
 
@@ -596,8 +580,8 @@ class Node:
             if body not in self.answers and not self.silent:
                 request = urllib.request.Request(self.url, body.encode(), {"Content-Type": "application/json"})
                 with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-                    self.answers[body] = json.loads(response.read(MAX_BYTES))
-        except (OSError, ValueError, RecursionError, http.client.HTTPException) as fault:
+                    self.answers[body] = load_json(response.read(MAX_BYTES), "its answer")
+        except (OSError, ValueError, http.client.HTTPException) as fault:
             self.silent = f"{type(fault).__name__} at {method}"
         if self.silent:
             raise NodeFault(self.silent)
@@ -614,10 +598,14 @@ class Node:
         """Number and hash of a block by "Hash" or "Number", None if the node has none of this name."""
         return self.ask(lambda b: b and (quantity(b["number"]), unhexed(b["hash"])), f"eth_getBlockBy{by}", name, False)
 
+    def receipt(self, transaction: str) -> Any:
+        """Block hash and logs of a transaction."""
 
-def _place_and_logs(receipt: Any) -> tuple[bytes, list[Any]]:
-    fields = [(log["address"], log["topics"], log["data"]) for log in receipt["logs"]]
-    return unhexed(receipt["blockHash"]), [(unhexed(a), list(map(unhexed, t)), unhexed(d)) for a, t, d in fields]
+        def read(found: Any) -> Any:
+            logs = [(log["address"], log["topics"], log["data"]) for log in found["logs"]]
+            return unhexed(found["blockHash"]), [(unhexed(a), list(map(unhexed, t)), unhexed(d)) for a, t, d in logs]
+
+        return self.ask(read, "eth_getTransactionReceipt", transaction)
 
 
 class Check:
@@ -631,11 +619,11 @@ class Check:
         records, contracts = self.bundle.records, self.bundle.contracts
         roots = sorted({record.root for record in records})
         retirements = [] if self.bundle.retirement is None else [self.bundle.retirement]
-        others = [event.transaction for event in self.bundle.events if event.name not in ("Notarized", "SignersSet")]
+        acts = self.bundle.find("Issued", "Corrected", "Retired", "RetiredBatch")
         return {
             "data": self._worst(self.data, records),
-            "inclusion": self._worst(self.inclusion, records, self.retirement, retirements),
-            "finality": self._worst(self.finality, roots, self.in_final_block, others),
+            "inclusion": self._worst(self.retirement, retirements, self.inclusion, records),
+            "finality": self._worst(lambda root: self.finality(self._notarized(root)), roots, self.finality, acts),
             "authority": self._worst(self.authority, roots, self.contract, contracts),
         }
 
@@ -695,7 +683,8 @@ class Check:
             figures = [batch.start, batch.end, batch.statements, batch.energy_wh, batch.kind, batch.signer_epoch]
             settle([*kept, epoch] != figures, MISMATCH, "The Notary on the chain keeps other figures of this root.")
             settle(status == 2, REVOKED, "The statement is in a batch that was notarized and has been revoked.")
-        return f"The statement is one of {batch.statements} under root {hexed(root)}, notarized in {event.transaction.place}."
+        kind = "interim evidence" if batch.kind == INTERIM else "final"
+        return f"It is one of {batch.statements} under {hexed(root)}, notarized as {kind} in {event.transaction.place}."
 
     def retirement(self, number: int) -> str:
         events = self.bundle.find("Retired", "RetiredBatch", number=number)
@@ -711,12 +700,10 @@ class Check:
         settle(strangers, MISMATCH, "The statements here are not those behind the retired certificates.")
         excess = any(amount > max(one.energy_wh for one in behind[certificate]) for certificate, amount in amounts)
         settle(excess, MISMATCH, "More was retired of a certificate than any of its statements says.")
-        return f"Retirement {number} is in {events[0].transaction.place}."
+        return f"Retirement {number} is in {events[0].transaction.place}, and all statements behind it in their roots."
 
-    def finality(self, root: bytes) -> str:
-        return self.in_final_block(self._notarized(root).transaction)
-
-    def in_final_block(self, one: Transaction) -> str:
+    def finality(self, event: Event) -> str:
+        one = event.transaction
         settle(one.fault, MISMATCH, one.fault)
         if one.block_hash in self.anchors and not one.unproven:
             return f"The transaction is in {one.place}, whose hash you gave."
@@ -725,11 +712,11 @@ class Check:
             raise Answer(Finding(CANNOT_CHECK, f"Only the bundle says that {one.place} is of the chain; {mend}."))
         known = self.node.block("Hash", hexed(one.block_hash))
         gone = f"The node's chain does not have {one.place} with this hash."
-        settle(known is None or one.number not in (None, known[0]), NOT_FOUND, gone)
+        settle(known is None or one.number not in (-1, known[0]), NOT_FOUND, gone)
         settle(self.node.block("Number", hex(known[0])) != known, NOT_FOUND, gone)
         if one.unproven:
-            place = self.node.ask(_place_and_logs, "eth_getTransactionReceipt", hexed(keccak256(one.raw)))
-            settle(place != (one.block_hash, one.logs), NOT_FOUND, "The node does not have this receipt in this block.")
+            found = self.node.receipt(hexed(keccak256(one.raw)))
+            settle(found != (one.block_hash, one.logs), NOT_FOUND, "The node does not have this receipt in this block.")
         last = self.node.block("Number", "finalized" if self.depth is None else "latest")
         settle(last is None, CANNOT_CHECK, "The node does not say which blocks are final; give --confirmations.")
         early = last[0] < known[0] + max(0, (self.depth or 0) - 1)
@@ -756,11 +743,7 @@ class Check:
             members, threshold, since, until = self.node.call(self.notary, "signerSet(uint16)", shapes, epoch)
             known.append((members, threshold))
             when = event.transaction.time or since
-            settle(
-                not since <= when <= (until or when),
-                MISMATCH,
-                f"Epoch {epoch} was not the current one when the batch was notarized.",
-            )
+            settle(not since <= when <= (until or when), MISMATCH, f"Epoch {epoch} was not the current one then.")
         settle(not known, CANNOT_CHECK, f"The bundle does not say who the witnesses of epoch {epoch} are.")
         settle(known[0] != known[-1], MISMATCH, f"The bundle names other witnesses of epoch {epoch} than the chain.")
         members, threshold = known[0]
@@ -769,21 +752,21 @@ class Check:
         settle(len(signers) < max(1, threshold), MISMATCH, f"Only {names}.")
         used = [one.transaction for one in (event, *sets)]
         anchored = sets and all(one.block_hash in self.anchors and not one.unproven for one in used)
-        unknown = not self.node and not anchored
-        settle(unknown, CANNOT_CHECK, f"{names}, but that they are the witnesses only the bundle says.")
+        doubt = f"{names}, but that they are the witnesses only the bundle says."
+        settle(not self.node and not anchored, CANNOT_CHECK, doubt)
         return f"{names}: {', '.join(map(checksummed, signers))}."
 
     def contract(self, name: str) -> str:
-        address, shown = self.bundle.contracts[name], checksummed(self.bundle.contracts[name])
-        relied = name in self.bundle.relied_on and self.trusted and address not in self.trusted
-        settle(relied, MISMATCH, f"{name} at {shown} is not among the contracts that you trust.")
+        address, shown = self.bundle.contracts[name], printable(name)
+        stranger = name in self.bundle.relied_on and self.trusted and address not in self.trusted
+        settle(stranger, MISMATCH, f"{shown} at {checksummed(address)} is not among the contracts that you trust.")
         if self.node:
             code = self.node.ask(unhexed, "eth_getCode", hexed(address), "latest")
-            settle(keccak256(code) != self.bundle.code_hashes[name], MISMATCH, f"{name} at {shown} has other code.")
+            settle(keccak256(code) != self.bundle.code_hashes[name], MISMATCH, f"{shown} has other code on the chain.")
             if name == "EnergyCertificate":
                 notary = self.node.call(address, "notary()", ("address",))
-                settle(notary != [self.notary], MISMATCH, f"{name} at {shown} does not issue from this Notary.")
-        return f"{name} is at {shown}."
+                settle(notary != [self.notary], MISMATCH, f"The {shown} does not issue from this Notary.")
+        return f"{shown} is what the bundle says."
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------
@@ -813,7 +796,6 @@ def checksummed(address: bytes) -> str:
 
 
 def utc(seconds: int) -> str:
-    # Past the year 6000 not every system has a calendar.
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds < 1 << 37 else f"second {seconds}"
 
 

@@ -549,10 +549,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
             again = main_job(demo, chain, config, store, account)
         report |= {"transactions_sent": sent, "second_run": again, "seconds": round(time.monotonic() - began, 1)}
         show(report, tell)
+        if options.json:
+            print(json.dumps(report), flush=True)
         if not options.once:
             serve(demo, options.port, tell)
-    if options.json:
-        print(json.dumps(report), flush=True)
 
 
 def forget_half_lost_chain(tell: Callable[[str], None]) -> None:

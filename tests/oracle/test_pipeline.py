@@ -359,6 +359,23 @@ def test_assess_all_newer_data_never_change_a_sealed_day_and_are_shown_beside_it
     assert pipeline.seal(config, store) == []
 
 
+def test_assess_all_absurd_stamps_are_held_and_make_no_days_between(plain, tmp_path):
+    config, store, file = plain
+    early = "1969-12-31T23:45:00+00:00,1"
+    late = "9998-06-01T12:00:00+00:00,1"
+    pipeline.ingest(config, store, [file, write(tmp_path, "meter-1-odd.csv", [early, late])])
+    odd = {key[1]: row for key, row in rows_of(store).items() if not FIRST <= key[1] <= FIRST + 2 * DAY}
+    assert [(pipeline.utc_date(start), row.state) for start, row in sorted(odd.items())] == [
+        ("1969-12-31", DayState.HELD),
+        ("9998-06-01", DayState.HELD),
+    ]
+    assert "active only from 2022-01-01" in odd[-DAY].reason and "not over yet" in odd[max(odd)].reason
+    for start in odd:
+        with pytest.raises(review.ReviewError, match="cannot be accepted: untimely"):
+            pipeline.decide(config, store, REVIEWER, 1, start, "accept", "x")
+    assert [gap.start for gap in pipeline.gaps(config, store)] == sorted([*odd, FIRST, FIRST + DAY, FIRST + 2 * DAY])
+
+
 # -- review -----------------------------------------------------------------------------------------
 
 

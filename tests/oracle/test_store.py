@@ -141,3 +141,26 @@ def test_session_second_writer_waits_for_the_first(url, tmp_path):
     thread.join(30)
     with store.session() as session:
         assert session.get(DeviceDay, (1, 86_400)) is not None
+
+
+def test_writing_what_was_read_holds_until_it_is_written(url):
+    """Two that add one to what they read: without the lock from the start, one of them would be lost."""
+    store = Store.open(url)
+    with store.session() as session:
+        session.add(device_day(energy_wh=0))
+    ready = threading.Barrier(4)
+
+    def add_one():
+        ready.wait(10)
+        for _ in range(10):
+            with store.writing() as session:
+                row = session.get(DeviceDay, (1, 86_400))
+                row.energy_wh = row.energy_wh + 1
+
+    threads = [threading.Thread(target=add_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.session() as session:
+        assert session.get(DeviceDay, (1, 86_400)).energy_wh == 40

@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -88,7 +89,9 @@ def test_recover_any_key_and_digest_gives_its_address(key, digest):
     assert verify.recover(digest, signature) == unhex(account.address)
 
 
-@pytest.mark.parametrize("change", ["high s", "v 0", "v 29", "r 0", "s 0", "r above the order", "short", "long", "empty"])
+@pytest.mark.parametrize(
+    "change", ["high s", "v 0", "v 29", "r 0", "s 0", "r above the order", "short", "long", "empty"]
+)
 def test_recover_not_the_one_valid_form_is_refused(change):
     digest = b"\x11" * 32
     good = bytes(Account.from_key(b"\x22" * 32).unsafe_sign_hash(digest).signature)
@@ -110,7 +113,9 @@ def test_recover_not_the_one_valid_form_is_refused(change):
         verify.recover(digest, bad)
 
 
-@pytest.mark.parametrize("address", ["0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"])
+@pytest.mark.parametrize(
+    "address", ["0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"]
+)
 def test_checksummed_address_of_erc55_agrees(address):
     assert verify.checksummed(unhex(address)) == address == to_checksum_address(address)
 
@@ -133,7 +138,19 @@ def test_rlp_any_item_agrees_with_the_library(item):
 
 @pytest.mark.parametrize(
     "data",
-    ["", "8100", "b800", "b90000", "83646f", "c3830102", "c0c0", "f800", "bfffffffffffffffff", "c20080ff", "c7c0c1c0c3c0c1c0c0"],
+    [
+        "",
+        "8100",
+        "b800",
+        "b90000",
+        "83646f",
+        "c3830102",
+        "c0c0",
+        "f800",
+        "bfffffffffffffffff",
+        "c20080ff",
+        "c7c0c1c0c3c0c1c0c0",
+    ],
 )
 def test_rlp_decode_not_whole_or_not_shortest_is_refused(data):
     with pytest.raises(verify.Refused):
@@ -298,6 +315,19 @@ def test_abi_decode_any_values_agrees_with_eth_abi(shapes, values):
     agree()
 
 
+def test_notarize_call_wrapped_in_another_call_is_found():
+    root = b"\x07" * 32
+    signatures = [b"\x01" * 65, b"\x02" * 65]
+    types = [verify.spell(verify.BATCH), "bytes[]"]
+    batches = [(1, 2, bytes(32), name, 5, 6, 7, 8, b"\x09" * 32, 10) for name in (b"\x06" * 32, root)]
+    calls = [verify.NOTARIZE + encode(types, [batch, signatures]) for batch in batches]
+    raw = b"\x99" * 7 + verify.NOTARIZE + b"\xff" * 40 + calls[0] + b"\x11" * 5 + calls[1] + b"\x00" * 3
+    entry = {"blockHash": bytes(32), "index": 0, "transaction": raw, "proof": None, "unproven": "a test"}
+    one = verify.Transaction({**entry, "receipt": rlp.encode([b"\x01", b"", b"", []])})
+    assert one.notarize_call(root) == (verify.Batch(*batches[1]), signatures)
+    assert one.notarize_call(bytes(32)) is None
+
+
 def as_library(shape, value):
     if isinstance(shape, tuple):
         return tuple(as_library(inner, one) for inner, one in zip(shape, value, strict=True))
@@ -369,7 +399,14 @@ def test_profile_hash_golden_vector_agrees(period):
 
 @pytest.mark.parametrize(
     ("start", "duration", "size", "salts"),
-    [(1, 900, 5, 1), (0, 0, 0, 0), (0, 32 * 86_400, 480 * 32, 32), (0, 900, 10, 1), (0, 900, 5, 2), (85_500, 1800, 10, 1)],
+    [
+        (1, 900, 5, 1),
+        (0, 0, 0, 0),
+        (0, 32 * 86_400, 480 * 32, 32),
+        (0, 900, 10, 1),
+        (0, 900, 5, 2),
+        (85_500, 1800, 10, 1),
+    ],
 )
 def test_profile_hash_other_sizes_than_the_period_is_refused(start, duration, size, salts):
     with pytest.raises(verify.Refused):
@@ -400,7 +437,9 @@ def test_batch_digest_golden_vectors_agree_also_with_eth_account():
         )
         account = Account.create()
         signature = bytes(account.sign_message(typed_data).signature)
-        assert verify.recover(verify.batch_digest(batch, chain_id, unhex(contract)), signature) == unhex(account.address)
+        assert verify.recover(verify.batch_digest(batch, chain_id, unhex(contract)), signature) == unhex(
+            account.address
+        )
 
 
 # -- zip and JSON ---------------------------------------------------------------------------------------
@@ -427,13 +466,13 @@ def test_read_zip_every_flipped_bit_is_refused():
 
 def zipped(*members, compression=zipfile.ZIP_STORED):
     buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", compression) as archive:
+        warnings.simplefilter("ignore")  # of a duplicate name, which is the point
         for name, content in members:
             archive.writestr(name, content)
     return buffer.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
     "data",
     [

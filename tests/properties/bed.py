@@ -209,8 +209,8 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def artifact(name: str, folder: Path = ARTIFACTS) -> dict:
-    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+def artifact(name: str) -> dict:
+    return json.loads((ARTIFACTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @cache

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -63,6 +64,15 @@ def step(**given: st.SearchStrategy) -> Callable:
     return wrap
 
 
+class InvariantBroken(AssertionError):
+    """What must always hold does not, by the chain's own words."""
+
+
+def always(holds: bool, what: str) -> None:
+    if not holds:
+        raise InvariantBroken(what)
+
+
 class Sealed:
     """A batch that was proposed, and its tree."""
 
@@ -112,6 +122,8 @@ class Bench(RuleBasedStateMachine):
     def prepare(self, caller: str, target: str, function: str, *arguments: Any) -> Outcome:
         """A call that only leads up to it: compared, not counted, and it succeeds."""
         outcome = self._call(caller, target, function, *arguments)
+        if not outcome.success and not self.system.compares:
+            reject()  # the contracts went their own way
         assert outcome.success, f"{target}.{function}{arguments}: {outcome.error}"
         return outcome
 
@@ -141,14 +153,14 @@ class Bench(RuleBasedStateMachine):
             elif name == "Converted":
                 account, certificate_id, outcome_id, amount_wh, co2e_g, rest = values
                 factor = self.world.factors.factors[outcome_id >> 224]
-                assert amount_wh * factor.grams_per_mwh == co2e_g * 10**6 + rest and rest < 10**6
+                always(amount_wh * factor.grams_per_mwh == co2e_g * 10**6 + rest and rest < 10**6, "grams by the factor")
                 self.converted[outcome_id] += co2e_g
                 self.converted_by_authorisation[outcome_id >> 128 & 2**64 - 1] += co2e_g
             elif name == "ApprovalForAll":
                 (self.approvals.add if values[2] else self.approvals.discard)((values[0], values[1]))
             elif name in ("Retired", "RetiredBatch"):
                 self.retirements[contract] += 1
-                assert values[0] == self.retirements[contract], "retirements are not numbered one after another"
+                always(values[0] == self.retirements[contract], "retirements are numbered one after another")
             elif name == "Observed":
                 self._absorb_observation(values)
 
@@ -157,10 +169,10 @@ class Bench(RuleBasedStateMachine):
             device_id, start, duration = id_ >> 192, id_ >> 152 & 2**40 - 1, id_ >> 120 & 2**32 - 1
             taken = self.certified.setdefault(device_id, [])
             for other, end in taken:
-                assert start + duration <= other or end <= start, "a slot is certified twice"
+                always(start + duration <= other or end <= start, "a slot is certified once")
             taken.append((start, start + duration))
         else:
-            assert id_ in corrected, "an id is issued twice"
+            always(id_ in corrected, "a slot is certified once")
         if id_ not in corrected:
             self.issued_by_root[root] += energy_wh
         self.issued[id_] += energy_wh
@@ -168,10 +180,10 @@ class Bench(RuleBasedStateMachine):
     def _absorb_observation(self, values: tuple) -> None:
         """What must hold inside a callback too."""
         id_, _, _, issued_wh, notarized_wh, roomy, balances, retired = values
-        assert issued_wh <= notarized_wh, "more is issued than was notarized, inside a callback"
+        always(issued_wh <= notarized_wh, "issued <= notarized, inside a callback")
         if roomy and id_ in self.issued:
             gone = self.consumed[id_] + self.settled[id_]
-            assert balances + retired + gone <= self.issued[id_], "energy from nothing, inside a callback"
+            always(balances + retired + gone <= self.issued[id_], "conservation, inside a callback")
 
     # -- invariants -------------------------------------------------------------------------------------------
 
@@ -183,7 +195,7 @@ class Bench(RuleBasedStateMachine):
         lists = (ids, outcome_ids, accounts, roots, devices)
         words = self.bed.look((CERTIFICATE, OUTCOME, NOTARY), lists)
         expected = self._expected_words(*lists)
-        assert words == expected, f"state differs from the model: {words} instead of {expected}"
+        assert words == expected or not self.system.compares, f"state differs from the model: {words} instead of {expected}"
         self._check_holdings(words, ids, outcome_ids, accounts)
         self._check_roots(words, roots, len(ids) * (2 * len(accounts) + 2) + len(outcome_ids) * 2 * len(accounts))
         self._check_authorisations()
@@ -219,30 +231,30 @@ class Bench(RuleBasedStateMachine):
                 at += 2 * count + (2 if token == CERTIFICATE else 0)
                 if token == CERTIFICATE:
                     gone = self.consumed[id_] + self.settled[id_]
-                    assert self.issued[id_] == sum(balances) + sum(ended) + gone, "conservation of certificates"
+                    always(self.issued[id_] == sum(balances) + sum(ended) + gone, "conservation of certificates")
                 else:
-                    assert self.converted[id_] == sum(balances) + sum(ended), "conservation of outcomes"
+                    always(self.converted[id_] == sum(balances) + sum(ended), "conservation of outcomes")
                 for account, balance, amount in zip(accounts, balances, ended, strict=True):
                     holdings[token, id_, account] = balance
                     retired[token, id_, account] = amount
         for key, amount in self.retired_before.items():
-            assert retired[key] >= amount, "a retired amount fell"
+            always(retired[key] >= amount, "retired never falls")
         for (token, id_, account), balance in self.holdings_before.items():
             if holdings[token, id_, account] < balance:
                 may = account in self.acting | self.signing or any((account, one) in self.approvals for one in self.acting)
-                assert may, f"{token} {id_:#x} of {account} moved without its holder"
+                always(may, "only the holder moves tokens")
         self.holdings_before, self.retired_before = holdings, retired
 
     def _check_roots(self, words: list[int], roots: tuple, at: int) -> None:
         for i, root in enumerate(roots):
             issued_wh, notarized_wh, _ = words[at + 3 * i : at + 3 * i + 3]
-            assert self.issued_by_root[root] <= issued_wh <= notarized_wh, "more is issued than was notarized"
+            always(self.issued_by_root[root] <= issued_wh <= notarized_wh, "issued <= notarized")
 
     def _check_authorisations(self) -> None:
         for authorisation_id in self.world.outcome.authorisations:
             if self.converted_by_authorisation[authorisation_id]:
                 terms = model.Authorisation(*self.bed.read(OUTCOME, "authorisation", authorisation_id))
-                assert terms.converted_g == self.converted_by_authorisation[authorisation_id] <= terms.cap_g
+                always(terms.converted_g == self.converted_by_authorisation[authorisation_id] <= terms.cap_g, "authorised cap")
 
     # -- choosing -------------------------------------------------------------------------------------------------
 
@@ -255,7 +267,12 @@ class Bench(RuleBasedStateMachine):
         first = HOLDERS_OF_ROLES[role]
         members = [first, *(account for of, account in self.world.access.members if of == role)]
         able = [one for one in members if self.world.access.has_role(role, one) == (True, 0)]
-        return able[0] if able else first
+        if not able:
+            self.as_administrator(MANAGER, "grantRole", role, first, 0)
+            self.prepare(HOLDERS_OF_ROLES[ADMINISTRATOR], MANAGER, "grantRole", role, first, 0)
+            self.system.set_time(max(self.world.now, self.world.access.members[role, first].delay.effect))
+            able.append(first)
+        return able[0]
 
     def warp(self, seconds: int) -> None:
         self.system.set_time(self.world.now + seconds)
@@ -962,10 +979,10 @@ class TokenRules:
 
     SIGNED = twists(
         "expired", "wrong key", "replay", "amount", "beneficiary", "malleable", "compact", "other token", "other chain",
-        "nonce", "cancelled", straight=3,
+        "nonce", "cancelled", straight=5,
     )  # fmt: skip
 
-    @step(token=TOKENS, pick=ANY, share=SHARES, many=st.booleans(), mood=st.integers(0, 14), twist=SIGNED)
+    @step(token=TOKENS, pick=ANY, share=SHARES, many=st.booleans(), mood=st.integers(0, 24), twist=SIGNED)
     def retire_by_signature(self, token: str, pick: int, share: int, many: bool, mood: int, twist: str) -> None:
         function = "retireBatchBySig" if many else "retireBySig"
         if twist == "replay" and self.used:
@@ -1194,7 +1211,7 @@ class AccessRules:
             caller = self.holder_of(role)
         outcome = self.send(caller, *call[:2], *call.arguments)
         if outcome.success:
-            assert self.bed.read(MANAGER, "hasRole", role, caller)[0], "somebody acted without the role"
+            always(self.bed.read(MANAGER, "hasRole", role, caller)[0], "only who has the role acts")
 
     @step(pick=ANY, who=st.integers(0, 9), early=st.integers(0, 3), twist=twists("other", "early", straight=3))
     def schedule(self, pick: int, who: int, early: int, twist: str) -> None:

@@ -6,6 +6,7 @@ can be worked out by hand.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -37,38 +38,13 @@ from oracle.protocol import (
     token_id,
 )
 
-ARTIFACTS = Path(__file__).parents[2] / "oracle" / "artifacts"
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "oracle" / "artifacts"
 DAY = 86_400
 FIRST_DAY = 1_467_331_200  # 2016-07-01 00:00 UTC
 CHAIN_ID = 420_042
 ZERO = "0x" + "0" * 40
 MEASURED = Quality.MEASURED | Quality.CERTIFIED
-
-SITES = """
-folder: .
-sites:
-  golden:
-    name: Golden, Colorado
-    latitude: 39.742
-    longitude: -105.17
-    altitude_m: 1829
-    timezone: America/Denver
-    country: US
-    grid_zone: RMPA
-    basis: known
-    source: coordinates printed in the data's description
-stations:
-  sky:
-    title: Sky model
-    kind: modelled
-    value: mean
-    operator: a satellite model
-    basis: known
-    source: the model's documentation
-    file: {format: generic-csv, names: [sky.csv], stamp_column: t, interval_seconds: 900, stamped: start, utc_offset: "+00:00",
-           channels: {ghi: {column: ghi, quantity: irradiance, unit: W/m2}}}
-devices: []
-"""
 
 
 def free_port() -> int:
@@ -77,8 +53,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def anvil_command() -> str | None:
-    return shutil.which("anvil")
+def anvil_command() -> str:
+    """Where anvil is: the checkout's own npm packages or PATH."""
+    kept = ROOT / ".wattmark" / "node" / "node_modules" / ".bin" / "anvil"
+    found = str(kept) if kept.exists() else shutil.which("anvil")
+    if not found:
+        raise RuntimeError("no anvil; ./run setup node installs it")
+    return found
 
 
 class Anvil:
@@ -108,11 +89,10 @@ class Anvil:
         self.rpc("anvil_mine", hex(blocks))
 
     def stop(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(20)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self.process.pid, number)
+                self.process.wait(20)
         self.log.close()
 
 

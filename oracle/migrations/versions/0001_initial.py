@@ -24,7 +24,9 @@ DAY_STATE = sa.Enum(
     native_enum=False,
     length=16,
 )
-SAGA_STATE = sa.Enum("queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16)
+SAGA_STATE = sa.Enum(
+    "queued", "signed", "sent", "mined", "final", "failed", name="sagastate", native_enum=False, length=16
+)
 
 
 def upgrade() -> None:

@@ -1,0 +1,497 @@
+"""The deployment: from the committed artifacts, once, resumable after any step. Plain web3; scripts/deploy.py brings brownie.
+
+The steps are contracts, bindings, roles, hand-over. What is deployed is kept in ``<address book>.partial`` and what is
+set is read from the chain, so that a run that was cut short, between any two instructions, is taken up again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from eth_utils import abi_to_signature, function_signature_to_4byte_selector, keccak, to_checksum_address
+from web3 import Web3
+from web3.contract import Contract
+from web3.exceptions import TimeExhausted, Web3Exception
+from web3.utils import get_create_address
+
+from scripts.networks import PRIVATE_BOOKS, PUBLIC_BOOKS, ROOT, DeployError
+from scripts.roles import ADMIN_DELAY_SECONDS, ADMINISTRATOR, ROLES, Role
+from scripts.safe import Call
+
+ARTIFACTS = ROOT / "oracle" / "artifacts"
+SCHEMA = "wattmark/addresses/1"
+DEFAULT_BASE_URI = "http://localhost:8000/certificates/"
+OUTCOME_BASE_URI = "http://localhost:8000/outcomes/"
+MANAGED = ("DeviceRegistry", "Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome")
+MANAGER = "AccessManager"
+PATIENCE_SECONDS = 600
+POLL_SECONDS = 0.1
+#: Transactions that were estimated may find a chain that has moved on since.
+GAS_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment is made from.
+
+    ``holders``: address by role name; roles without one stay empty. ``admin_delay_seconds``: how long acts of
+    the administrator wait. ``safe``: file for what the administrator, a Safe, has to execute; None where the sender is
+    administrator until the hand-over. ``gas_price_wei``: a legacy price, None for what the chain asks.
+    """
+
+    book: Path
+    chain_name: str
+    signers: tuple[str, ...]
+    threshold: int
+    holders: dict[str, str]
+    admin_delay_seconds: int
+    certificate_uri: str
+    outcome_uri: str
+    safe: Path | None = None
+    gas_price_wei: int | None = None
+    confirmations: int = 1
+
+    @classmethod
+    def read(
+        cls,
+        environment: Mapping[str, str],
+        deployer: str,
+        book: Path,
+        chain_name: str,
+        development: Sequence[str] = (),
+        safe: Path | None = None,
+        confirmations: int = 1,
+    ) -> Settings:
+        """From WATTMARK_SIGNERS (comma separated), WATTMARK_THRESHOLD, a WATTMARK_<ROLE> for each role, WATTMARK_ADMIN_DELAY,
+        WATTMARK_CERTIFICATE_URI, WATTMARK_OUTCOME_URI, WATTMARK_CHAIN_NAME, WATTMARK_GAS_PRICE_WEI.
+
+        ``development``: signers of a chain that ends with the run, where role holders default to the deployer and
+        nothing waits; elsewhere nothing but the administrator (the deployer) has a default.
+        """
+        signers = environment.get("WATTMARK_SIGNERS") or ",".join(development)
+        if not signers:
+            raise DeployError("no signers: set WATTMARK_SIGNERS to the witnesses' addresses, separated by commas")
+        addresses = tuple(sorted((address_of("WATTMARK_SIGNERS", one) for one in signers.split(",")), key=str.lower))
+        holders = {}
+        for role in ROLES:
+            given = environment.get(role.variable, deployer if development or role is ADMINISTRATOR else "")
+            if given:
+                holders[role.name] = address_of(role.variable, given)
+        for name in ("registrar", "factor publisher", "guardian"):
+            if name not in holders:
+                raise DeployError(f"no {name}: set {variable_of(name)} to its address")
+        if safe and holders[ADMINISTRATOR.name] == deployer:
+            raise DeployError(f"--safe: set {ADMINISTRATOR.variable} to the address of the Safe")
+        delay = environment.get("WATTMARK_ADMIN_DELAY", "0" if development else str(ADMIN_DELAY_SECONDS))
+        price = environment.get("WATTMARK_GAS_PRICE_WEI")
+        return cls(
+            book=book,
+            chain_name=environment.get("WATTMARK_CHAIN_NAME", chain_name),
+            signers=addresses,
+            threshold=whole("WATTMARK_THRESHOLD", environment.get("WATTMARK_THRESHOLD", str(len(addresses) // 2 + 1))),
+            holders=holders,
+            admin_delay_seconds=whole("WATTMARK_ADMIN_DELAY", delay),
+            certificate_uri=environment.get("WATTMARK_CERTIFICATE_URI", DEFAULT_BASE_URI),
+            outcome_uri=environment.get("WATTMARK_OUTCOME_URI", OUTCOME_BASE_URI),
+            safe=safe,
+            gas_price_wei=whole("WATTMARK_GAS_PRICE_WEI", price) if price else None,
+            confirmations=confirmations,
+        )
+
+
+def address_of(variable: str, text: str) -> str:
+    """The checksum address in ``text``."""
+    try:
+        return to_checksum_address(text.strip())
+    except ValueError as error:
+        raise DeployError(f"{variable}: {text.strip()!r} is not an address") from error
+
+
+def whole(variable: str, text: str) -> int:
+    if not text.isdecimal():
+        raise DeployError(f"{variable}: {text!r} is not a whole number")
+    return int(text)
+
+
+def variable_of(role_name: str) -> str:
+    return next(role.variable for role in ROLES if role.name == role_name)
+
+
+# -- artifacts --------------------------------------------------------------------------------------
+
+
+def artifact(name: str) -> dict[str, Any]:
+    """The committed artifact of a contract."""
+    path = ARTIFACTS / f"{name}.json"
+    if not path.exists():
+        raise DeployError(f"{path.relative_to(ROOT)} is missing; mend: ./run compile")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def masked(code: bytes, document: Mapping[str, Any]) -> bytes:
+    """Run-time code with its immutables set to zero, so that it can be compared with the artifact's."""
+    changed = bytearray(code)
+    for places in document["immutableReferences"].values():
+        for place in places:
+            begin, end = place["start"], place["start"] + place["length"]
+            changed[begin:end] = bytes(end - begin)
+    return bytes(changed)
+
+
+def is_ours(name: str, code: bytes) -> bool:
+    """Whether ``code`` is what the committed artifact becomes on chain."""
+    document = artifact(name)
+    return masked(code, document) == bytes.fromhex(document["deployedBytecode"][2:])
+
+
+def selectors(signatures: Sequence[str]) -> list[bytes]:
+    return [function_signature_to_4byte_selector(signature) for signature in signatures]
+
+
+def changing_functions(name: str) -> list[str]:
+    """Signatures of a contract's functions that are not views."""
+    functions = [entry for entry in artifact(name)["abi"] if entry["type"] == "function"]
+    return [abi_to_signature(entry) for entry in functions if entry["stateMutability"] not in ("view", "pure")]
+
+
+# -- the address book -------------------------------------------------------------------------------
+
+
+def contract_at(w3: Web3, book: Mapping[str, Any], name: str) -> Contract:
+    return w3.eth.contract(address=book["contracts"][name]["address"], abi=artifact(name)["abi"])
+
+
+def new_book(w3: Web3, settings: Settings) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "chainId": w3.eth.chain_id,
+        "chainName": settings.chain_name,
+        "deployedBlock": 0,
+        "contracts": {},
+        "roles": {},
+        "signers": list(settings.signers),
+        "threshold": settings.threshold,
+        "parameters": {"certificateUri": settings.certificate_uri, "outcomeUri": settings.outcome_uri},
+    }
+
+
+def partial(path: Path) -> Path:
+    """Where a deployment that is not complete is kept: never among the files to be committed."""
+    folder = PRIVATE_BOOKS if path.parent == PUBLIC_BOOKS else path.parent
+    return folder / f"{path.name}.partial"
+
+
+def write(path: Path, book: Mapping[str, Any]) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    with half.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(book, indent=2, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    half.replace(path)
+
+
+def load(path: Path, chain_id: int) -> dict[str, Any]:
+    """The address book at ``path``. Raises DeployError where it is none, or another chain's."""
+    try:
+        book = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DeployError(f"no deployment at {path}; mend: ./run deploy") from None
+    except ValueError:
+        raise DeployError(f"{path} is not an address book (no JSON)") from None
+    if not isinstance(book, dict) or book.get("schema") != SCHEMA:
+        raise DeployError(f"{path} is not an address book ({SCHEMA})")
+    if book.get("chainId") != chain_id:
+        raise DeployError(f"{path} is for chain {book.get('chainId')}, not {chain_id}; name another by WATTMARK_ADDRESSES")
+    return book
+
+
+def read(w3: Web3, path: Path) -> dict[str, Any] | None:
+    """The address book at ``path``; None where there is none, or where its chain was begun anew."""
+    if not path.exists():
+        return None
+    book = load(path, w3.eth.chain_id)
+    codes = {name: bytes(w3.eth.get_code(entry["address"])) for name, entry in book["contracts"].items()}
+    if (codes and not any(codes.values())) or book.get("pending", {}).get("block", 0) > w3.eth.block_number:
+        say(f"nothing of {path.name} is on this chain: it was begun anew")
+        return None
+    for name, code in codes.items():
+        if not is_ours(name, code):
+            address = book["contracts"][name]["address"]
+            raise DeployError(
+                f"{name} at {address} has other code than oracle/artifacts; move {path} away to deploy anew"
+            )
+    return book
+
+
+# -- sending ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """A transaction that was sent: what for, ``gas`` used, its hash."""
+
+    what: str
+    gas: int
+    transaction: str
+
+
+@dataclass(frozen=True)
+class Act:
+    """A call that only the administrator may make."""
+
+    contract: str
+    function: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass
+class Deployment:
+    """One run. ``signer``: an account, or the address of one whose key the node holds. ``outstanding``: acts for the Safe."""
+
+    w3: Web3
+    signer: LocalAccount | str
+    settings: Settings
+    book: dict[str, Any]
+    steps: list[Step] = field(default_factory=list)
+    deployed: list[str] = field(default_factory=list)
+    outstanding: list[Act] = field(default_factory=list)
+
+    @property
+    def sender(self) -> str:
+        return self.signer if isinstance(self.signer, str) else self.signer.address
+
+    @property
+    def sent(self) -> int:
+        return len(self.steps)
+
+    @property
+    def gas(self) -> int:
+        return sum(step.gas for step in self.steps)
+
+    def contract(self, name: str) -> Contract:
+        return contract_at(self.w3, self.book, name)
+
+    def save(self) -> None:
+        write(partial(self.settings.book), self.book)
+
+    def send(self, to: str | None, data: str, what: str, intend: Callable[[int, str | None], None] | None = None) -> Any:
+        """Send one transaction and wait for its receipt. Raises DeployError where it fails.
+
+        ``intend`` is told the nonce and, where we sign, the hash, before anything leaves.
+        """
+        eth = self.w3.eth
+        nonce = eth.get_transaction_count(self.sender)
+        transaction = {"from": self.sender, "data": data, "value": 0, "nonce": nonce, "chainId": eth.chain_id}
+        transaction |= {"to": to} if to else {}
+        transaction |= fees(self.w3, self.settings.gas_price_wei)
+        try:
+            transaction["gas"] = int(eth.estimate_gas(transaction) * GAS_MARGIN)
+            if isinstance(self.signer, str):
+                if intend:
+                    intend(nonce, None)
+                sent = eth.send_transaction(transaction)
+            else:
+                del transaction["from"]
+                signed = self.signer.sign_transaction(transaction if to else transaction | {"to": ""})
+                if intend:
+                    intend(nonce, "0x" + signed.hash.hex().removeprefix("0x"))
+                sent = eth.send_raw_transaction(signed.raw_transaction)
+            receipt = eth.wait_for_transaction_receipt(sent, PATIENCE_SECONDS, POLL_SECONDS)
+        except TimeExhausted:
+            raise DeployError(f"{what}: not mined after {PATIENCE_SECONDS} s; run the same again to go on waiting") from None
+        except (Web3Exception, ValueError) as error:
+            raise DeployError(f"{what}: {error}") from error
+        txid = "0x" + bytes(sent).hex()
+        if receipt["status"] != 1:
+            raise DeployError(f"{what}: transaction {txid} failed")
+        self.steps.append(Step(what, receipt["gasUsed"], txid))
+        say(f"{what}: {receipt['gasUsed']:,} gas")
+        return receipt
+
+    def deploy(self, name: str, *arguments: Any) -> None:
+        """Deploy a contract unless the book has it."""
+        if name in self.book["contracts"]:
+            return
+        document = artifact(name)
+        factory = self.w3.eth.contract(abi=document["abi"], bytecode=document["bytecode"])
+        block = self.w3.eth.block_number
+
+        def intend(nonce: int, txid: str | None) -> None:
+            self.book["pending"] = {"contract": name, "nonce": nonce, "transaction": txid, "block": block}
+            self.save()
+
+        data = factory.constructor(*arguments).data_in_transaction
+        self.record(name, self.send(None, data, f"deploy {name}", intend))
+
+    def record(self, name: str, receipt: Any) -> None:
+        """Put a deployed contract into the book."""
+        code = bytes(self.w3.eth.get_code(receipt["contractAddress"], receipt["blockNumber"]))
+        if not is_ours(name, code):
+            raise DeployError(f"{name}: the code at {receipt['contractAddress']} is not the artifact's")
+        self.book["contracts"][name] = {
+            "address": receipt["contractAddress"],
+            "codeHash": "0x" + keccak(code).hex(),
+            "transaction": "0x" + bytes(receipt["transactionHash"]).hex(),
+            "block": receipt["blockNumber"],
+        }
+        self.book.pop("pending", None)
+        self.deployed.append(name)
+        self.save()
+
+    def take_up(self) -> None:
+        """Find out what became of the transaction an earlier run was cut short at."""
+        eth, pending = self.w3.eth, self.book.get("pending")
+        if not pending:
+            return
+        if pending["sender"] if "sender" in pending else False:
+            pass
+        wait_until(lambda: eth.get_transaction_count(self.sender, "pending") <= eth.get_transaction_count(self.sender))
+        address = get_create_address(self.sender, pending["nonce"])
+        if is_ours(pending["contract"], bytes(eth.get_code(address))):
+            txid = pending["transaction"] or creation(self.w3, self.sender, pending)
+            say(f"deploy {pending['contract']}: had been sent before")
+            self.record(pending["contract"], eth.get_transaction_receipt(txid))
+        else:
+            del self.book["pending"]
+
+    def perform(self, acts: Sequence[Act], what: str) -> None:
+        """Let the administrator act: by ``signer`` in one transaction, or on paper for the Safe."""
+        if not acts:
+            return
+        if self.settings.safe:
+            self.outstanding += acts
+            return
+        manager = self.contract(MANAGER)
+        if not membership(manager, ADMINISTRATOR, self.sender)[0]:
+            raise DeployError(
+                f"{what}: {self.sender} is not administrator; use the administrator's key, or --safe FILE where it is a Safe"
+            )
+        calls = [self.call(act) for act in acts]
+        if len(calls) == 1:
+            self.send(calls[0].to, calls[0].data, what)
+        else:
+            data = manager.encode_abi("multicall", [[call.data for call in calls]])
+            self.send(manager.address, data, what)
+
+    def call(self, act: Act) -> Call:
+        contract = self.contract(act.contract)
+        entry = next(one for one in contract.abi if one.get("name") == act.function and one["type"] == "function")
+        return Call(contract.address, entry, act.arguments, contract.encode_abi(act.function, list(act.arguments)))
+
+
+def fees(w3: Web3, gas_price_wei: int | None = None) -> dict[str, int]:
+    """Fees for one transaction: twice the base fee and the node's tip; a legacy price, 0 too, where there is no base fee."""
+    if gas_price_wei is not None:
+        return {"gasPrice": gas_price_wei}
+    base = w3.eth.get_block("latest").get("baseFeePerGas")
+    if base is None:
+        return {"gasPrice": w3.eth.gas_price}
+    tip = w3.eth.max_priority_fee if base else 0
+    return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
+
+
+def expected_price(w3: Web3, gas_price_wei: int | None = None) -> tuple[int, int]:
+    """What a unit of gas is expected to cost now, and what it costs at most, in wei."""
+    asked = fees(w3, gas_price_wei)
+    if "gasPrice" in asked:
+        return asked["gasPrice"], asked["gasPrice"]
+    tip, most = asked["maxPriorityFeePerGas"], asked["maxFeePerGas"]
+    return (most - tip) // 2 + tip, most
+
+
+def creation(w3: Web3, sender: str, pending: Mapping[str, Any]) -> Any:
+    """Hash of the transaction by which a node's own account created a contract: no hash is known before the node signs."""
+    for number in range(pending["block"] + 1, w3.eth.block_number + 1):
+        for transaction in w3.eth.get_block(number, full_transactions=True)["transactions"]:
+            if transaction["from"] == sender and transaction["nonce"] == pending["nonce"]:
+                return transaction["hash"]
+    raise DeployError(f"{pending['contract']} is on the chain, but not the transaction that created it")
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not ready():
+        if time.monotonic() > end:
+            raise DeployError(f"a transaction is still waiting after {PATIENCE_SECONDS} s; run the same again to go on")
+        time.sleep(POLL_SECONDS)
+
+
+def membership(manager: Contract, role: Role, account: str) -> tuple[bool, int]:
+    """Whether ``account`` holds ``role``, and for how many seconds its calls wait."""
+    is_member, delay = manager.functions.hasRole(role.id, account).call()
+    return bool(is_member), int(delay)
+
+
+def say(text: str) -> None:
+    print(f"  {text}", flush=True)
+
+
+# -- the steps --------------------------------------------------------------------------------------
+
+
+def deploy_contracts(run: Deployment) -> None:
+    """The six contracts. The AccessManager's first administrator is the Safe, or the sender until :func:`hand_over`."""
+    settings = run.settings
+    run.deploy(MANAGER, settings.holders[ADMINISTRATOR.name] if settings.safe else run.sender)
+    manager = run.contract(MANAGER).address
+    run.deploy("DeviceRegistry", manager)
+    run.deploy("Notary", manager, list(settings.signers), settings.threshold)
+    run.deploy("EmissionFactors", manager)
+    registry, notary = run.contract("DeviceRegistry").address, run.contract("Notary").address
+    run.deploy("EnergyCertificate", manager, registry, notary, settings.certificate_uri)
+    certificate, factors = run.contract("EnergyCertificate").address, run.contract("EmissionFactors").address
+    run.deploy("MitigationOutcome", manager, certificate, factors, settings.outcome_uri)
+
+
+def bind(run: Deployment) -> None:
+    """Tell the registry who knows debts, and the certificate who may convert. Once, for ever."""
+    registry, certificate, outcome = map(run.contract, ("DeviceRegistry", "EnergyCertificate", "MitigationOutcome"))
+    if int(registry.functions.certificate().call(), 16) == 0:
+        act = Act("DeviceRegistry", "bindCertificate", (certificate.address,))
+        run.perform([act], "bind the certificate to the registry")
+    if int(certificate.functions.converter().call(), 16) == 0:
+        act = Act("EnergyCertificate", "bindConverter", (outcome.address,))
+        run.perform([act], "bind the converter to the certificate")
+
+
+def set_roles(run: Deployment) -> None:
+    """Labels, functions and holders of all roles but the administrator's, in one transaction."""
+    manager = run.contract(MANAGER)
+    acts = []
+    for role in ROLES:
+        for name, signatures in role.functions.items():
+            target = run.contract(name).address
+            role_of = manager.functions.getTargetFunctionRole
+            wrong = [one for one in selectors(signatures) if role_of(target, one).call() != role.id]
+            if wrong:
+                acts.append(Act(MANAGER, "setTargetFunctionRole", (target, wrong, role.id)))
+        holder = run.settings.holders.get(role.name)
+        if role is not ADMINISTRATOR and holder and not membership(manager, role, holder)[0]:
+            acts.append(Act(MANAGER, "labelRole", (role.id, role.name)))
+            acts.append(Act(MANAGER, "grantRole", (role.id, holder, 0)))
+    run.perform(acts, f"set {len(acts)} entries of the role table")
+
+
+def hand_over(run: Deployment) -> None:
+    """Last of all: the administrator's acts wait from now on, and the sender is no longer administrator."""
+    manager, settings = run.contract(MANAGER), run.settings
+    admin, delay = settings.holders[ADMINISTRATOR.name], settings.admin_delay_seconds
+    acts = []
+    if membership(manager, ADMINISTRATOR, admin) != (True, delay):
+        acts.append(Act(MANAGER, "grantRole", (ADMINISTRATOR.id, admin, delay)))
+    if admin != run.sender and membership(manager, ADMINISTRATOR, run.sender)[0]:
+        acts.append(Act(MANAGER, "renounceRole", (ADMINISTRATOR.id, run.sender)))
+    run.perform(acts, f"administrator {admin}, delay {delay} s")
+
+
+def deploy(run_on: Deployment | None = None, /, *, w3: Web3, signer: LocalAccount | str, settings: Settings) -> Deployment:
+    raise NotImplementedError

@@ -1,0 +1,97 @@
+"""Random histories of calls, each of them predicted by the model; docs/properties.md explains the machines."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.properties import bed, model
+from tests.properties.bed import ROOT
+from tests.properties.machines import MACHINES, Bench
+from tests.properties.system import HISTOGRAM, Histogram, System
+
+STEPS = 50
+RUNS = int(os.environ.get("WATTMARK_PROPERTY_RUNS", "200"))
+FEW_RUNS = 12
+LEAST_SUCCESSES = 0.3
+# Below this many calls, the share of successes is chance.
+ENOUGH_CALLS = 60
+
+
+def run(machine, runs, **more):
+    """Runs a machine on the committed contracts."""
+    Bench.system = System()
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=runs,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            **more,
+        ),
+    )
+
+
+def rules_of(machine):
+    return {name for name in dir(machine) if hasattr(getattr(machine, name), "hypothesis_stateful_rule")}
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
+def test_machine_few_runs_agrees_with_model(machine):
+    run(machine, FEW_RUNS, derandomize=True, database=None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.__name__)
+def test_machine_many_runs_agrees_with_model_and_succeeds_often(machine):
+    HISTOGRAM.forget(machine.__name__)
+    # What fails is tried first next time.
+    run(machine, RUNS, database=DirectoryBasedExampleDatabase(ROOT / ".wattmark" / "test" / "hypothesis"))
+    rows = HISTOGRAM.rows(machine.__name__)
+    never = rules_of(machine) - {rule for _, rule, *_ in rows} - {"terms_are_in_force"}
+    assert not never, f"rules that never called anything: {sorted(never)}"
+    seldom = {
+        rule: f"{successes} of {calls}"
+        for _, rule, calls, successes, _ in rows
+        if calls >= ENOUGH_CALLS and successes < LEAST_SUCCESSES * calls
+    }
+    assert not seldom, f"rules whose calls seldom succeed: {seldom}"
+
+
+def test_count_mixed_outcomes_gives_shares():
+    histogram = Histogram()
+    for error in (None, None, ("NoDebt", (1,)), ("", ())):
+        histogram.count("Machine", "rule", bed.Outcome(error is None, None, error, ()))
+    assert histogram.rows() == [("Machine", "rule", 4, 2, {"NoDebt": 1, "empty revert": 1})]
+
+
+def test_matrix_beside_deployment_table_is_the_same():
+    """The roles that deployments set up are those of the design as the model reads it."""
+    from scripts import roles
+
+    deployed = {
+        (contract, signature.split("(")[0]): role.name
+        for role in roles.ROLES
+        for contract, signatures in role.functions.items()
+        for signature in signatures
+    }
+    assert deployed == {call: model.ROLE_NAMES[role] for call, role in model.MATRIX.items()}
+    assert [role.name for role in roles.ROLES if role.delayed] == ["administrator"]
+
+
+def test_restricted_functions_in_sources_are_those_of_the_matrix():
+    """Every function with the modifier is in the matrix, and no other."""
+    found = set()
+    for path in (ROOT / "contracts").glob("*.sol"):
+        for part in path.read_text(encoding="utf-8").split("function ")[1:]:
+            head = part.split("{")[0].split(";")[0]
+            if " restricted" in head:
+                found.add((path.stem, head.split("(")[0]))
+    assert found == set(model.MATRIX)
+
+
+def test_helper_contracts_compiled_from_this_source():
+    assert bed.actors()["source"] == bed.source_hash(), "mend: python -m tests.properties.bed"

@@ -1,0 +1,223 @@
+"""The checks table, the four verdicts and Validate, on archives that are whole, altered, missing and on a silent node."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bs4 import BeautifulSoup
+
+
+@pytest.fixture
+def checked(fresh_world, app_of, w):
+    """One batch of two devices, final on the chain, and an app on it."""
+    fresh_world.register(1)
+    fresh_world.register(2)
+    archive = fresh_world.notarize([w.day_record(1, w.FIRST_DAY), w.day_record(2, w.FIRST_DAY, peak_wh=480)])
+    fresh_world.anvil.mine(70)
+    app = app_of(fresh_world)
+    return fresh_world, app, "0x" + archive.root.hex()
+
+
+def token_of(client) -> str:
+    return BeautifulSoup(client.get("/checks").data, "html.parser").select_one("input[name=csrf]")["value"]
+
+
+def validate(app, client, **scope):
+    """Ask as the page's script does, let the background work happen, and give the finished job."""
+    answer = client.post("/checks/validate", data={"csrf": token_of(client), **scope}, headers={"Accept": "application/json"})
+    assert answer.status_code == 202, answer.text
+    app.extensions["wattmark"].validator.work(answer.json["id"])
+    return client.get(f"/checks/jobs/{answer.json['id']}.json").json["job"]
+
+
+def rows(client) -> dict[str, dict]:
+    return {row["device_id"]: row for row in client.get("/checks.json").json["rows"]}
+
+
+def parts(client, root, w, device=1) -> dict[str, str]:
+    check = client.get(f"/checks/{root}/{device}/{w.FIRST_DAY}.json").json["check"]
+    return {part: check[part]["verdict"] for part in ("data", "inclusion", "finality", "authority")}
+
+
+def rewrite(world, root: str, change) -> None:
+    """Alter the archive's Parquet file."""
+    path = world.archive_folder / f"{root[2:]}.parquet"
+    table = pq.read_table(path)
+    lines = table.to_pylist()
+    change(lines)
+    pq.write_table(pa.Table.from_pylist(lines, schema=table.schema), path, compression="zstd")
+
+
+def test_validate_everything_verifies_and_keeps_the_time(checked, w):
+    world, app, root = checked
+    client = app.test_client()
+    assert {r["headline"] for r in rows(client).values()} == {None}
+    assert "Not checked yet" in client.get("/checks").text
+    job = validate(app, client)
+    assert (job["state"], job["total"], job["done"], job["counts"]) == ("done", 2, 2, {"verified": 2})
+    found = rows(client)
+    assert {r["headline"] for r in found.values()} == {"verified"}
+    assert {r["calculated"] for r in found.values()} == {root}
+    assert all(abs(r["checked_at"] - world.w3.eth.get_block("latest")["timestamp"]) < 600 for r in found.values())
+    page = client.get("/checks").text
+    assert "Last validation:" in page and page.count("pill ok") == 2
+    assert parts(client, root, w) == dict.fromkeys(("data", "inclusion", "finality", "authority"), "verified")
+    page = client.get(f"/checks/{root}/1/{w.FIRST_DAY}").text
+    assert len(re.findall(r'data-verdict="verified"', page)) == 4 and 'data-headline="verified"' in page
+
+
+def test_validate_one_row_or_device_checks_that_alone(checked, w):
+    _, app, root = checked
+    client = app.test_client()
+    assert validate(app, client, root=root, device="2", start=str(w.FIRST_DAY))["total"] == 1
+    assert [r["headline"] for r in (rows(client)["1"], rows(client)["2"])] == [None, "verified"]
+    assert validate(app, client, device="1")["total"] == 1
+    assert validate(app, client, root=root)["total"] == 2
+    assert validate(app, client, **{"from": "2020-01-01"})["total"] == 0
+
+
+def test_validate_of_altered_readings_is_a_mismatch_with_another_address(checked, w):
+    world, app, root = checked
+    client = app.test_client()
+
+    def alter(lines):
+        line = next(item for item in lines if item["device_id"] == 1)
+        changed = bytearray(line["profile"])
+        changed[5 * 72 + 3] ^= 1
+        line["profile"] = bytes(changed)
+
+    rewrite(world, root, alter)
+    job = validate(app, client)
+    found = rows(client)
+    assert found["1"]["headline"] == "mismatch" and found["1"]["calculated"] not in (root, None)
+    assert found["1"]["data"] == "mismatch" and found["1"]["authority"] == "verified"
+    assert found["2"]["calculated"] == root
+    assert job["counts"]["mismatch"] >= 1
+    page = BeautifulSoup(client.get("/checks?device=1").data, "html.parser")
+    assert page.select_one("table[data-checks] .pill.bad").get_text(strip=True) == "Altered"
+    assert found["1"]["calculated"] in str(page.select_one("table[data-checks] .bad .hash"))
+    assert parts(client, root, w)["data"] == "mismatch"
+
+
+def test_validate_of_an_altered_statement_keeps_the_row_it_was(checked, w):
+    world, app, root = checked
+    client = app.test_client()
+    before = rows(client)["1"]["energy_wh"]
+    rewrite(world, root, lambda lines: lines[0].update(energy_wh=lines[0]["energy_wh"] + 1))
+    app.extensions["wattmark"].refresh()
+    assert rows(client)["1"]["energy_wh"] == before
+    validate(app, client)
+    assert rows(client)["1"]["headline"] == "mismatch"
+    assert client.get(f"/batches/{root}.json").json["batch"]["archive_problem"]
+
+
+def test_validate_without_the_archive_cannot_check_and_is_not_not_found(checked, w):
+    world, app, root = checked
+    client = app.test_client()
+    (world.archive_folder / f"{root[2:]}.parquet").unlink()
+    app.extensions["wattmark"].refresh()
+    validate(app, client)
+    row = rows(client)["1"]
+    assert row["headline"] == row["data"] == "cannot check"
+    assert row["finality"] == row["authority"] == "verified"
+    page = client.get("/checks").text
+    assert "Cannot check" in page and ">Not found<" not in page.split("<tbody>")[1]
+
+
+def test_table_of_a_batch_whose_archive_was_never_seen_has_a_row(fresh_world, app_of, w, tmp_path):
+    fresh_world.register(1)
+    fresh_world.notarize([w.day_record(1, w.FIRST_DAY)])
+    app = app_of(fresh_world, archive_folder=tmp_path / "elsewhere")
+    client = app.test_client()
+    [row] = client.get("/checks.json").json["rows"]
+    assert row["device_id"] == "" and row["energy_wh"] is None
+    assert validate(app, client)["counts"] == {"cannot check": 1}
+    assert client.get(f"/checks/{row['root']}/-/{row['start']}").status_code == 200
+
+
+def test_validate_with_the_node_down_cannot_check_and_says_why(checked, w):
+    world, app, root = checked
+    client = app.test_client()
+    world.anvil.stop()
+    job = validate(app, client)
+    assert job["state"] == "done" and job["counts"] == {"cannot check": 2}
+    row = rows(client)["1"]
+    assert row["data"] == "verified"
+    assert row["inclusion"] == row["finality"] == row["authority"] == "cannot check"
+    page = BeautifulSoup(client.get(f"/checks/{root}/1/{w.FIRST_DAY}").data, "html.parser")
+    cards = {card["data-part"]: card for card in page.select("[data-part]")}
+    assert cards["finality"]["data-verdict"] == "cannot check" and "answer" in cards["finality"].select_one(".said").get_text()
+    assert page.select_one(".verdict.unknown")
+
+
+def test_statement_page_before_finality_and_after_revocation_says_so(fresh_world, app_of, w):
+    fresh_world.register(1)
+    root = "0x" + fresh_world.notarize([w.day_record(1, w.FIRST_DAY)]).root.hex()
+    app = app_of(fresh_world)
+    client = app.test_client()
+    assert parts(client, root, w)["finality"] == "not final"
+    assert "Not final yet" in client.get(f"/checks/{root}/1/{w.FIRST_DAY}").text
+    fresh_world.send("Notary", "revoke", bytes.fromhex(root[2:]), "meter was wired wrongly")
+    fresh_world.anvil.mine(70)
+    app.extensions["wattmark"].refresh()
+    assert parts(client, root, w)["inclusion"] == "revoked"
+    page = client.get(f"/batches/{root}").text
+    assert "Revoked" in page and "meter was wired wrongly" in page
+
+
+def test_statement_page_after_a_reorganisation_finds_nothing(fresh_world, app_of, w):
+    fresh_world.register(1)
+    root = "0x" + fresh_world.notarize([w.day_record(1, w.FIRST_DAY)]).root.hex()
+    app = app_of(fresh_world)
+    client = app.test_client()
+    fresh_world.anvil.rpc("anvil_reorg", 1, [])
+    # Before the index has noticed, the check itself does: it asks the chain.
+    found = parts(client, root, w)
+    assert found["inclusion"] == found["finality"] == "not found"
+    fresh_world.anvil.mine(1)
+    app.extensions["wattmark"].refresh()
+    assert client.get(f"/batches/{root}").status_code == 404
+    assert client.get("/checks.json").json["rows"] == []
+
+
+def test_validate_without_the_token_is_refused(checked):
+    _, app, _ = checked
+    client = app.test_client()
+    assert client.post("/checks/validate").status_code == 403
+    assert client.post("/checks/validate", data={"csrf": ""}).status_code == 403
+    stolen = token_of(app.test_client())
+    token_of(client)
+    assert client.post("/checks/validate", data={"csrf": stolen}).status_code == 403
+    cookie = app.test_client().get("/checks").headers["Set-Cookie"]
+    assert "SameSite=Strict" in cookie and "HttpOnly" in cookie
+    assert app.extensions["wattmark"].catalogue.last_job() is None
+
+
+def test_validate_form_without_script_leads_to_the_job(checked):
+    _, app, _ = checked
+    client = app.test_client()
+    answer = client.post("/checks/validate", data={"csrf": token_of(client)})
+    assert answer.status_code == 303 and re.fullmatch(r"/checks/jobs/\d+", answer.headers["Location"])
+    again = client.post("/checks/validate", data={"csrf": token_of(client)})
+    assert again.headers["Location"] == answer.headers["Location"]  # the same wish waits once
+    assert client.get(answer.headers["Location"]).status_code == 200
+
+
+def test_validations_run_in_the_background_once_started(checked):
+    _, app, _ = checked
+    services = app.extensions["wattmark"]
+    client = app.test_client()
+    services.start()
+    try:
+        job = client.post("/checks/validate", data={"csrf": token_of(client)}, headers={"Accept": "application/json"}).json["id"]
+        deadline = time.monotonic() + 20
+        while (found := client.get(f"/checks/jobs/{job}.json").json["job"])["state"] != "done":
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        assert found["counts"] == {"verified": 2}
+    finally:
+        services.stop()

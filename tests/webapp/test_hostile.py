@@ -1,0 +1,76 @@
+"""Texts off the chain are hostile: none of them may become markup, direction or an endless page."""
+
+from __future__ import annotations
+
+from bs4 import BeautifulSoup
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "' onmouseover='alert(1)",
+    "</title><script>alert(1)</script>",
+    "{{ 7*7 }}{% for x in y %}",
+    "javascript:alert(1)",
+    "<svg/onload=alert(1)>",
+    "\u202egnp.exe\u2066 right to left",
+    "line\r\nSet-Cookie: a=b\x00\x1b[31m",
+    "%(evil)s %s %d {0}",
+    "&lt;b&gt; &amp; &#x3c;script&#x3e;",
+    "A" * 20_000,
+    "Z\u0335\u0310" * 500,
+]  # fmt: skip
+
+
+def test_pages_with_hostile_texts_gain_no_markup(fresh_world, app_of, w):
+    world = fresh_world
+    world.register(1)
+    archive = world.notarize([w.day_record(1, w.FIRST_DAY)])
+    token = world.issue(archive, 1, w.FIRST_DAY)
+    for text in PAYLOADS:
+        details = (world.account(1), text, text, b"<>", text, w.FIRST_DAY, w.FIRST_DAY + w.DAY)
+        call = world.contracts["EnergyCertificate"].functions.retire(token, 1, details)
+        receipt = world.w3.eth.wait_for_transaction_receipt(call.transact({"from": world.account(1), "gas": 25_000_000}), poll_latency=0.01)
+        assert receipt["status"] == 1, text[:40]
+    world.send("EmissionFactors", "publish", b"<b>RMPA</b>".ljust(16, b"\0"), 2016, 700_000, True, w.keccak256(b"x"), "<img src=x onerror=alert(1)>")
+    world.send("Notary", "revoke", archive.root, "<script>alert(1)</script>\u202e")
+    app = app_of(world, labels={world.account(1): "<script>alert(1)</script>"})
+    client = app.test_client()
+    root = "0x" + archive.root.hex()
+    plain = {"/", "/retirements", "/factors", f"/batches/{root}", "/checks", f"/accounts/{world.account(1)}", "/certificates",
+             f"/certificates/{token:#066x}", f"/checks/{root}/1/{w.FIRST_DAY}", "/devices/1", "/outcomes"}  # fmt: skip
+    found = client.get("/retirements.json").json["rows"]
+    assert len(found) == len(PAYLOADS)
+    assert {row["purpose"] for row in found} == set(PAYLOADS)  # the JSON twin carries them whole
+    for row in found:
+        plain |= {f"/retirements/certificate/{row['number']}", f"/transactions/{row['tx']}"}
+    for path in sorted(plain):
+        answer = client.get(path)
+        assert answer.status_code == 200, path
+        page = BeautifulSoup(answer.data, "html.parser")
+        assert not page.find_all("img"), path
+        scripts = page.find_all("script")
+        assert all(set(s.attrs) == {"type", "src"} and s["src"].startswith("/static/") for s in scripts), path
+        for tag in page.find_all(True):
+            assert not [a for a in tag.attrs if a.startswith("on") or a == "style"], (path, tag.name)
+            assert not str(tag.get("href", "")).lower().startswith("javascript:"), path
+        text = answer.get_data(as_text=True)
+        assert not any(mark in text for mark in "\u202e\u2066\x00\x1b"), path
+        assert "A" * 500 not in text, path
+        assert "49{%" not in text
+        isolated = [b for b in page.find_all("bdi") if "alert(1)" in b.get_text()]
+        if path.startswith("/retirements/") and "alert(1)" in page.get_text():
+            assert isolated, path
+        assert len(text) < 600_000, path
+
+
+def test_search_and_filters_with_hostile_texts_are_harmless(client):
+    for text in PAYLOADS:
+        for path in ("/search?q=", "/checks?device=", "/checks?from=", "/checks?result=", "/certificates?device=", "/?lang="):
+            answer = client.get(path.split("?")[0], query_string={path.split("?")[1][:-1]: text[:1000]})
+            assert answer.status_code in (200, 302, 404), (path, text[:40])
+            page = BeautifulSoup(answer.data, "html.parser")
+            assert not page.find_all("img") and all(s.get("src") for s in page.find_all("script"))
+
+
+def test_body_too_large_is_refused(client):
+    assert client.post("/checks/validate", data={"csrf": "x" * (1 << 21)}).status_code == 413
