@@ -522,11 +522,6 @@ def run(options: argparse.Namespace, console: Console) -> None:
     sites = load_sites(SITES)
     if options.reset:
         reset()
-    if options.buyer_key:
-        demo = Demo(STATE, sites, "", tell)
-        make_keys(demo)
-        print(keys.load_account(demo.key("buyer")).key.to_0x_hex())
-        return
     forget_half_lost_chain(tell)
     log_to(STATE / "log" / "oracle.log")
     port = free_port(8545)
@@ -553,6 +548,14 @@ def run(options: argparse.Namespace, console: Console) -> None:
             print(json.dumps(report), flush=True)
         if not options.once:
             serve(demo, options.port, tell)
+
+
+def show_buyer_key() -> None:
+    """For a person who wants to act as the buyer from a browser wallet, while the demo runs."""
+    key = KeyFile(STATE / "keys" / "buyer.json", STATE / "keys" / "buyer.password")
+    if not key.keystore.exists():
+        raise DemoError("the demo has not run yet, so there is no buyer; start it with ./run demo")
+    print(keys.load_account(key).key.to_0x_hex())
 
 
 def forget_half_lost_chain(tell: Callable[[str], None]) -> None:
@@ -629,6 +632,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
+        if options.buyer_key:
+            show_buyer_key()
+            return 0
         with alone(STATE):
             run(options, console)
     except KeyboardInterrupt:

@@ -6,8 +6,6 @@ set is read from the chain, so that a run that was cut short, between any two in
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,22 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_utils import abi_to_signature, function_signature_to_4byte_selector, keccak, to_checksum_address
+from eth_utils import keccak, to_checksum_address
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import TimeExhausted, Web3Exception
 from web3.utils import get_create_address
 
-from scripts.networks import PRIVATE_BOOKS, PUBLIC_BOOKS, ROOT, DeployError
-from scripts.roles import ADMIN_DELAY_SECONDS, ADMINISTRATOR, ROLES, Role
+from scripts.addresses import (
+    MANAGER,
+    SCHEMA,
+    artifact,
+    contract_at,
+    is_ours,
+    partial,
+    read,
+    selectors,
+    write,
+)
+from scripts.deployment_check import facts, membership, require
+from scripts.networks import DeployError
+from scripts.roles import ADMIN_DELAY_SECONDS, ADMINISTRATOR, ROLES
 from scripts.safe import Call
 
-ARTIFACTS = ROOT / "oracle" / "artifacts"
-SCHEMA = "wattmark/addresses/1"
 DEFAULT_BASE_URI = "http://localhost:8000/certificates/"
 OUTCOME_BASE_URI = "http://localhost:8000/outcomes/"
-MANAGED = ("DeviceRegistry", "Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome")
-MANAGER = "AccessManager"
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 0.1
 #: Transactions that were estimated may find a chain that has moved on since.
@@ -124,50 +130,6 @@ def variable_of(role_name: str) -> str:
     return next(role.variable for role in ROLES if role.name == role_name)
 
 
-# -- artifacts --------------------------------------------------------------------------------------
-
-
-def artifact(name: str) -> dict[str, Any]:
-    """The committed artifact of a contract."""
-    path = ARTIFACTS / f"{name}.json"
-    if not path.exists():
-        raise DeployError(f"{path.relative_to(ROOT)} is missing; mend: ./run compile")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def masked(code: bytes, document: Mapping[str, Any]) -> bytes:
-    """Run-time code with its immutables set to zero, so that it can be compared with the artifact's."""
-    changed = bytearray(code)
-    for places in document["immutableReferences"].values():
-        for place in places:
-            begin, end = place["start"], place["start"] + place["length"]
-            changed[begin:end] = bytes(end - begin)
-    return bytes(changed)
-
-
-def is_ours(name: str, code: bytes) -> bool:
-    """Whether ``code`` is what the committed artifact becomes on chain."""
-    document = artifact(name)
-    return masked(code, document) == bytes.fromhex(document["deployedBytecode"][2:])
-
-
-def selectors(signatures: Sequence[str]) -> list[bytes]:
-    return [function_signature_to_4byte_selector(signature) for signature in signatures]
-
-
-def changing_functions(name: str) -> list[str]:
-    """Signatures of a contract's functions that are not views."""
-    functions = [entry for entry in artifact(name)["abi"] if entry["type"] == "function"]
-    return [abi_to_signature(entry) for entry in functions if entry["stateMutability"] not in ("view", "pure")]
-
-
-# -- the address book -------------------------------------------------------------------------------
-
-
-def contract_at(w3: Web3, book: Mapping[str, Any], name: str) -> Contract:
-    return w3.eth.contract(address=book["contracts"][name]["address"], abi=artifact(name)["abi"])
-
-
 def new_book(w3: Web3, settings: Settings) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -180,56 +142,6 @@ def new_book(w3: Web3, settings: Settings) -> dict[str, Any]:
         "threshold": settings.threshold,
         "parameters": {"certificateUri": settings.certificate_uri, "outcomeUri": settings.outcome_uri},
     }
-
-
-def partial(path: Path) -> Path:
-    """Where a deployment that is not complete is kept: never among the files to be committed."""
-    folder = PRIVATE_BOOKS if path.parent == PUBLIC_BOOKS else path.parent
-    return folder / f"{path.name}.partial"
-
-
-def write(path: Path, book: Mapping[str, Any]) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    with half.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(book, indent=2, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)
-
-
-def load(path: Path, chain_id: int) -> dict[str, Any]:
-    """The address book at ``path``. Raises DeployError where it is none, or another chain's."""
-    try:
-        book = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DeployError(f"no deployment at {path}; mend: ./run deploy") from None
-    except ValueError:
-        raise DeployError(f"{path} is not an address book (no JSON)") from None
-    if not isinstance(book, dict) or book.get("schema") != SCHEMA:
-        raise DeployError(f"{path} is not an address book ({SCHEMA})")
-    if book.get("chainId") != chain_id:
-        raise DeployError(f"{path} is for chain {book.get('chainId')}, not {chain_id}; name another by WATTMARK_ADDRESSES")
-    return book
-
-
-def read(w3: Web3, path: Path) -> dict[str, Any] | None:
-    """The address book at ``path``; None where there is none, or where its chain was begun anew."""
-    if not path.exists():
-        return None
-    book = load(path, w3.eth.chain_id)
-    codes = {name: bytes(w3.eth.get_code(entry["address"])) for name, entry in book["contracts"].items()}
-    if (codes and not any(codes.values())) or book.get("pending", {}).get("block", 0) > w3.eth.block_number:
-        say(f"nothing of {path.name} is on this chain: it was begun anew")
-        return None
-    for name, code in codes.items():
-        if not is_ours(name, code):
-            address = book["contracts"][name]["address"]
-            raise DeployError(
-                f"{name} at {address} has other code than oracle/artifacts; move {path} away to deploy anew"
-            )
-    return book
 
 
 # -- sending ----------------------------------------------------------------------------------------
@@ -283,7 +195,9 @@ class Deployment:
     def save(self) -> None:
         write(partial(self.settings.book), self.book)
 
-    def send(self, to: str | None, data: str, what: str, intend: Callable[[int, str | None], None] | None = None) -> Any:
+    def send(
+        self, to: str | None, data: str, what: str, intend: Callable[[int, str | None], None] | None = None
+    ) -> Any:
         """Send one transaction and wait for its receipt. Raises DeployError where it fails.
 
         ``intend`` is told the nonce and, where we sign, the hash, before anything leaves.
@@ -307,7 +221,9 @@ class Deployment:
                 sent = eth.send_raw_transaction(signed.raw_transaction)
             receipt = eth.wait_for_transaction_receipt(sent, PATIENCE_SECONDS, POLL_SECONDS)
         except TimeExhausted:
-            raise DeployError(f"{what}: not mined after {PATIENCE_SECONDS} s; run the same again to go on waiting") from None
+            raise DeployError(
+                f"{what}: not mined after {PATIENCE_SECONDS} s; run the same again to go on waiting"
+            ) from None
         except (Web3Exception, ValueError) as error:
             raise DeployError(f"{what}: {error}") from error
         txid = "0x" + bytes(sent).hex()
@@ -326,7 +242,8 @@ class Deployment:
         block = self.w3.eth.block_number
 
         def intend(nonce: int, txid: str | None) -> None:
-            self.book["pending"] = {"contract": name, "nonce": nonce, "transaction": txid, "block": block}
+            noted = {"contract": name, "sender": self.sender, "nonce": nonce, "transaction": txid, "block": block}
+            self.book["pending"] = noted
             self.save()
 
         data = factory.constructor(*arguments).data_in_transaction
@@ -348,16 +265,15 @@ class Deployment:
         self.save()
 
     def take_up(self) -> None:
-        """Find out what became of the transaction an earlier run was cut short at."""
+        """Wait for what an earlier run sent, and find out whether it had created a contract it could not note down."""
         eth, pending = self.w3.eth, self.book.get("pending")
+        sender = pending["sender"] if pending else self.sender
+        wait_until(lambda: eth.get_transaction_count(sender, "pending") <= eth.get_transaction_count(sender))
         if not pending:
             return
-        if pending["sender"] if "sender" in pending else False:
-            pass
-        wait_until(lambda: eth.get_transaction_count(self.sender, "pending") <= eth.get_transaction_count(self.sender))
-        address = get_create_address(self.sender, pending["nonce"])
+        address = get_create_address(sender, pending["nonce"])
         if is_ours(pending["contract"], bytes(eth.get_code(address))):
-            txid = pending["transaction"] or creation(self.w3, self.sender, pending)
+            txid = pending["transaction"] or creation(self.w3, pending)
             say(f"deploy {pending['contract']}: had been sent before")
             self.record(pending["contract"], eth.get_transaction_receipt(txid))
         else:
@@ -408,11 +324,11 @@ def expected_price(w3: Web3, gas_price_wei: int | None = None) -> tuple[int, int
     return (most - tip) // 2 + tip, most
 
 
-def creation(w3: Web3, sender: str, pending: Mapping[str, Any]) -> Any:
+def creation(w3: Web3, pending: Mapping[str, Any]) -> Any:
     """Hash of the transaction by which a node's own account created a contract: no hash is known before the node signs."""
     for number in range(pending["block"] + 1, w3.eth.block_number + 1):
         for transaction in w3.eth.get_block(number, full_transactions=True)["transactions"]:
-            if transaction["from"] == sender and transaction["nonce"] == pending["nonce"]:
+            if transaction["from"] == pending["sender"] and transaction["nonce"] == pending["nonce"]:
                 return transaction["hash"]
     raise DeployError(f"{pending['contract']} is on the chain, but not the transaction that created it")
 
@@ -423,12 +339,6 @@ def wait_until(ready: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise DeployError(f"a transaction is still waiting after {PATIENCE_SECONDS} s; run the same again to go on")
         time.sleep(POLL_SECONDS)
-
-
-def membership(manager: Contract, role: Role, account: str) -> tuple[bool, int]:
-    """Whether ``account`` holds ``role``, and for how many seconds its calls wait."""
-    is_member, delay = manager.functions.hasRole(role.id, account).call()
-    return bool(is_member), int(delay)
 
 
 def say(text: str) -> None:
@@ -493,5 +403,42 @@ def hand_over(run: Deployment) -> None:
     run.perform(acts, f"administrator {admin}, delay {delay} s")
 
 
-def deploy(run_on: Deployment | None = None, /, *, w3: Web3, signer: LocalAccount | str, settings: Settings) -> Deployment:
-    raise NotImplementedError
+def deploy(run: Deployment) -> Deployment:
+    """Deploy what is missing, bind, set roles, check, and write the address book. Sends nothing where all is done.
+
+    With acts left to the Safe (``run.outstanding``) the deployment stays partial until they are executed.
+    """
+    settings, w3 = run.settings, run.w3
+    known = read(w3, settings.book)
+    if known:
+        say(f"{settings.book.name}: everything is deployed")
+        run.book = known
+        return run
+    run.book = read(w3, partial(settings.book)) or new_book(w3, settings)
+    for name, wanted in (("signers", list(settings.signers)), ("threshold", settings.threshold)):
+        if run.book[name] != wanted:
+            raise DeployError(
+                f"{partial(settings.book)} was begun with {name} {run.book[name]}, not {wanted}; move it away to begin anew"
+            )
+    run.take_up()
+    deploy_contracts(run)
+    bind(run)
+    set_roles(run)
+    hand_over(run)
+    run.book["deployedBlock"] = min(entry["block"] for entry in run.book["contracts"].values())
+    run.book["roles"] = {
+        role.name: {
+            "id": role.id,
+            "holder": settings.holders.get(role.name),
+            "delaySeconds": settings.admin_delay_seconds if role.delayed else 0,
+        }
+        for role in ROLES
+    }
+    run.save()
+    if not run.outstanding:
+        last = w3.eth.block_number
+        wait_until(lambda: w3.eth.block_number >= last + settings.confirmations - 1)
+        require(facts(w3, run.book))
+        write(settings.book, run.book)
+        partial(settings.book).unlink(missing_ok=True)
+    return run

@@ -22,7 +22,9 @@ class Call:
     data: str
 
 
-def batch(chain_id: int, safe: str, created_ms: int, name: str, description: str, calls: Sequence[Call]) -> dict[str, Any]:
+def batch(
+    chain_id: int, safe: str, created_ms: int, name: str, description: str, calls: Sequence[Call]
+) -> dict[str, Any]:
     """The Transaction Builder's document of ``calls``, in order. ``created_ms``: milliseconds since 1970, UTC."""
     document = {
         "version": VERSION,

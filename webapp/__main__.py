@@ -31,7 +31,9 @@ def main() -> int:
     services = app.extensions["wattmark"]
     services.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    print(f"Wattmark on http://{'localhost' if options.host == '127.0.0.1' else options.host}:{options.port}", flush=True)
+    print(
+        f"Wattmark on http://{'localhost' if options.host == '127.0.0.1' else options.host}:{options.port}", flush=True
+    )
     try:
         waitress.serve(app, host=options.host, port=options.port, threads=options.threads, ident=None, _quiet=True)
     except (KeyboardInterrupt, SystemExit):

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import oracle
 from eth_abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 
+import oracle
 from oracle.protocol import keccak256
 
 ARTIFACTS = Path(oracle.__file__).parent / "artifacts"
@@ -92,7 +92,9 @@ class Artifacts:
         indexed = [part for part in shape.inputs if part["indexed"]]
         loose = [part for part in shape.inputs if not part["indexed"]]
         try:
-            values = dict(zip((p["name"] for p in loose), decode([canonical(p) for p in loose], data, strict=False), strict=True))
+            values = dict(
+                zip((p["name"] for p in loose), decode([canonical(p) for p in loose], data, strict=False), strict=True)
+            )
             for part, topic in zip(indexed, topics[1:], strict=True):
                 # Of strings, arrays and structs only the hash stands in a topic.
                 hashed = part["type"] in ("string", "bytes") or part["type"].endswith("]") or part["type"] == "tuple"

@@ -81,6 +81,9 @@ class Services:
         first.join(timeout=5)
         self.follower.start(after=self.list_archives)
         self.validator.start()
+        # The first visitor finds results rather than empty columns.
+        if self.catalogue.last_job() is None:
+            self.validator.ask({})
 
     def stop(self) -> None:
         self.follower.stop()
@@ -118,7 +121,9 @@ def _stack() -> ExitStack:
 
 def build_services(config: WebConfig) -> Services:
     book = AddressBook.read(config.network.addresses)
-    contracts = Contracts(book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()})
+    contracts = Contracts(
+        book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()}
+    )
     index = Index(config.state_folder / "index.sqlite3", contracts)
     catalogue = Catalogue(config.state_folder / "web.sqlite3", config.archive_folder)
     node = Node(config.network.rpc_urls[0], config.network.timeout_seconds)
@@ -151,7 +156,12 @@ def create_app(config: WebConfig) -> APIFlask:
     app.extensions["wattmark"] = built
     app.secret_key = built.catalogue.secret("session")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    PoBabel(app, locale_selector=lambda: LOCALES[_language(config.languages)], default_locale="en_GB", default_timezone="UTC")
+    PoBabel(
+        app,
+        locale_selector=lambda: LOCALES[_language(config.languages)],
+        default_locale="en_GB",
+        default_timezone="UTC",
+    )
     _templates(app, built)
     _headers(app)
     _errors(app)
@@ -212,7 +222,7 @@ def _language(languages: tuple[str, ...]) -> str:
 def _templates(app: APIFlask, built: Services) -> None:
     filters = (
         words.kwh, words.mass, words.number, words.utc, words.iso, words.day, words.isoday, words.age, words.short, words.tame,
-        words.act, words.hours, words.month,
+        words.act, words.hours, words.month, words.figures,
     )  # fmt: skip
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(

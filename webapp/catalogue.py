@@ -51,7 +51,9 @@ class Catalogue:
             if not db.execute("PRAGMA user_version").fetchone()[0]:
                 db.executescript(_SCHEMA)
             # A job that was running when the process ended will not go on.
-            db.execute("UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING))
+            db.execute(
+                "UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING)
+            )
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
@@ -124,7 +126,9 @@ class Catalogue:
             findings = (result.data, result.inclusion, result.finality, result.authority)
             reasons = json.dumps([finding.reason for finding in findings])
             verdicts = (result.headline.value, *(finding.verdict.value for finding in findings))
-            rows.append((key["root"], key["device_id"], key["start"], key["version"], *verdicts, reasons, calculated, now))
+            rows.append(
+                (key["root"], key["device_id"], key["start"], key["version"], *verdicts, reasons, calculated, now)
+            )
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             db.executemany("INSERT OR REPLACE INTO validation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -137,11 +141,15 @@ class Catalogue:
         text = json.dumps(scope, sort_keys=True)
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
-            row = db.execute("SELECT id FROM job WHERE scope = ? AND state IN (?, ?)", (text, QUEUED, RUNNING)).fetchone()
+            row = db.execute(
+                "SELECT id FROM job WHERE scope = ? AND state IN (?, ?)", (text, QUEUED, RUNNING)
+            ).fetchone()
             if row:
                 db.execute("ROLLBACK")
                 return row["id"], False
-            created = db.execute("INSERT INTO job (scope, state, created_at) VALUES (?, ?, ?)", (text, QUEUED, int(time.time())))
+            created = db.execute(
+                "INSERT INTO job (scope, state, created_at) VALUES (?, ?, ?)", (text, QUEUED, int(time.time()))
+            )
             db.execute("DELETE FROM job WHERE id <= ?", ((created.lastrowid or 0) - 500,))
             db.execute("COMMIT")
             return created.lastrowid or 0, True
@@ -162,4 +170,6 @@ class Catalogue:
 
 
 def _job(row: sqlite3.Row | None) -> dict[str, Any] | None:
-    return None if row is None else {**dict(row), "scope": json.loads(row["scope"]), "counts": json.loads(row["counts"])}
+    return (
+        None if row is None else {**dict(row), "scope": json.loads(row["scope"]), "counts": json.loads(row["counts"])}
+    )

@@ -48,14 +48,25 @@ def slot_state(quality: int) -> str:
     """The one word a slot is coloured by; what keeps it from being certified comes first."""
     if not quality:
         return "missing"
-    for bit, word in ((Quality.SUSPECT, "suspect"), (Quality.ESTIMATED, "estimated"), (Quality.EDITED, "edited"), (Quality.COARSE, "coarse")):
+    for bit, word in (
+        (Quality.SUSPECT, "suspect"),
+        (Quality.ESTIMATED, "estimated"),
+        (Quality.EDITED, "edited"),
+        (Quality.COARSE, "coarse"),
+    ):
         if quality & bit:
             return word
     return "measured"
 
 
 def day_chart(
-    start: int, energy_wh: Sequence[int], quality: Sequence[int], irradiance: Sequence[int | None] | None, *, width: int, height: int
+    start: int,
+    energy_wh: Sequence[int],
+    quality: Sequence[int],
+    irradiance: Sequence[int | None] | None,
+    *,
+    width: int,
+    height: int,
 ) -> Chart:
     """Bars of Wh per slot and a line of W/m2, each on its own axis."""
     left, right = 46.0, width - (46.0 if irradiance else 12.0)
@@ -73,7 +84,18 @@ def day_chart(
         clock = datetime.fromtimestamp(start + index * SLOT_SECONDS, UTC).strftime("%H:%M")
         at = irradiance[index] if irradiance and index < len(irradiance) else None
         x = left + index * step
-        bars.append(Bar(round(x + step * 0.1, 2), round(bottom - tall, 2), round(step * 0.8, 2), round(tall, 2), state, wh, clock, at))
+        bars.append(
+            Bar(
+                round(x + step * 0.1, 2),
+                round(bottom - tall, 2),
+                round(step * 0.8, 2),
+                round(tall, 2),
+                state,
+                wh,
+                clock,
+                at,
+            )
+        )
         points.append(None if at is None else (x + step / 2, bottom - (bottom - top) * max(at, 0) / top_irradiance))
     hours = 3 if width > 600 else 6
     return Chart(

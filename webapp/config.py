@@ -64,7 +64,9 @@ class WebConfig:
             raise ConfigError(f"{file}: the file must be a mapping of keys to values")
         unknown = set(document) - set(_KEYS)
         if unknown:
-            raise ConfigError(f"{file}: unknown key {', '.join(sorted(map(str, unknown)))}; docs/webapp.md lists the known ones")
+            raise ConfigError(
+                f"{file}: unknown key {', '.join(sorted(map(str, unknown)))}; docs/webapp.md lists the known ones"
+            )
         try:
             return _built(document, file.parent)
         except KeyError as missing:
@@ -106,6 +108,8 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
         languages=languages,
         currency=str(document.get("currency", "ETH")),
         labels={str(address): str(name) for address, name in (document.get("labels") or {}).items()},
-        demo_wallet=DemoWallet(str(wallet["name"]), str(wallet["address"]), str(wallet["key_command"])) if wallet else None,
+        demo_wallet=DemoWallet(str(wallet["name"]), str(wallet["address"]), str(wallet["key_command"]))
+        if wallet
+        else None,
         interval_seconds=float(document.get("interval_seconds", 3)),
     )

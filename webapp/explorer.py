@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
+
 from oracle.errors import ProtocolError
 from oracle.protocol import parse_token_id
 
@@ -86,7 +88,7 @@ class Explorer:
         sql = f"SELECT * FROM ({sql}) AS rows"
         if cursor:
             try:
-                at = json.loads(bytes.fromhex(cursor))
+                at = orjson.loads(bytes.fromhex(cursor))
             except ValueError:
                 at = None
             if not isinstance(at, list) or len(at) != len(keys) or not all(isinstance(v, int | str) for v in at):
@@ -108,7 +110,9 @@ class Explorer:
         converted = self.number("SELECT SUM(amount_wh) FROM conversion")
         settled = self.number("SELECT SUM(energy_wh) FROM issuance WHERE event = 'Settled'")
         issued = self.number("SELECT SUM(energy_wh) FROM issuance WHERE event = 'Issued'")
-        batches = self.one("SELECT COUNT(*) n, SUM(statements) s, SUM(energy_wh) e FROM notarization WHERE kind = 1") or {}
+        batches = (
+            self.one("SELECT COUNT(*) n, SUM(statements) s, SUM(energy_wh) e FROM notarization WHERE kind = 1") or {}
+        )
         return {
             "issued_wh": issued,
             "live_wh": live,
@@ -120,7 +124,9 @@ class Explorer:
             "batches": batches.get("n") or 0,
             "statements": batches.get("s") or 0,
             "notarized_wh": batches.get("e") or 0,
-            "readings": self.number("SELECT SUM(s.readings) FROM web.statement s JOIN notarization n USING (root) WHERE n.kind = 1"),
+            "readings": self.number(
+                "SELECT SUM(s.readings) FROM web.statement s JOIN notarization n USING (root) WHERE n.kind = 1"
+            ),
             "retirements": self.number("SELECT COUNT(DISTINCT contract || number) FROM retirement"),
             "devices": self.number("SELECT COUNT(*) FROM device"),
         }
@@ -195,12 +201,18 @@ class Explorer:
         ``first`` and ``last`` bound the period's start (UTC seconds, inclusive); ``result`` is a verdict or ``"unchecked"``.
         """
         where, values = self._statement_filter(root, device_id, first, last, result)
-        return self.page(f"{self._STATEMENT} {where}", values, ("start", "device_order", "root", "version"), cursor, rows=rows)
+        return self.page(
+            f"{self._STATEMENT} {where}", values, ("start", "device_order", "root", "version"), cursor, rows=rows
+        )
 
     def statement_keys(self, **filters: Any) -> list[Row]:
         """Root, device and start of every statement that the filters of :meth:`statements` leave."""
         where, values = self._statement_filter(
-            filters.get("root"), filters.get("device_id"), filters.get("first"), filters.get("last"), filters.get("result")
+            filters.get("root"),
+            filters.get("device_id"),
+            filters.get("first"),
+            filters.get("last"),
+            filters.get("result"),
         )
         order = "ORDER BY root, device_id, start"
         return self.all(f"SELECT root, device_id, start, version FROM ({self._STATEMENT} {where}) {order}", *values)
@@ -268,7 +280,9 @@ class Explorer:
             " (SELECT SUM(amount_wh) FROM conversion x WHERE x.certificate_id = i.id) AS converted_wh"
             f" FROM issuance i JOIN block b ON b.number = i.block {where} GROUP BY i.id"
         )
-        page = self.page(sql, values, ("block", "log_index", "item"), cursor, rows=rows)
+        # Those of one device are asked for by day, all together by what was issued last.
+        keys = ("start", "id") if device_id else ("block", "log_index", "item")
+        page = self.page(sql, values, keys, cursor, rows=rows)
         for row in page["rows"]:
             for name in ("live_wh", "retired_wh", "converted_wh"):
                 row[name] = row[name] or 0
@@ -296,7 +310,11 @@ class Explorer:
         }
 
     def holders(self, contract: str, token: str) -> list[Row]:
-        return self.all("SELECT account, amount FROM balance WHERE contract = ? AND id = ? ORDER BY amount DESC, account", contract, token)
+        return self.all(
+            "SELECT account, amount FROM balance WHERE contract = ? AND id = ? ORDER BY amount DESC, account",
+            contract,
+            token,
+        )
 
     def transfers(self, contract: str, token: str) -> list[Row]:
         """Movements from account to account; issuing and retiring are told by their own events."""
@@ -311,7 +329,9 @@ class Explorer:
 
     # -- retirements --------------------------------------------------------------------------------
 
-    def retirements(self, *, account: str | None = None, cursor: str | None = None, rows: int = PAGE_ROWS) -> dict[str, Any]:
+    def retirements(
+        self, *, account: str | None = None, cursor: str | None = None, rows: int = PAGE_ROWS
+    ) -> dict[str, Any]:
         where, values = ("WHERE r.account = ?", [account]) if account else ("", [])
         sql = (
             "SELECT r.contract, r.number, r.account, r.block, r.log_index, r.tx, SUM(r.amount) AS amount, COUNT(*) AS items,"
@@ -369,7 +389,10 @@ class Explorer:
     )
 
     def factors(self) -> list[Row]:
-        return [{**row, "illustrative": bool(row["illustrative"])} for row in self.all(f"{self._FACTOR} ORDER BY f.factor_id")]
+        return [
+            {**row, "illustrative": bool(row["illustrative"])}
+            for row in self.all(f"{self._FACTOR} ORDER BY f.factor_id")
+        ]
 
     def factor(self, factor_id: int) -> Row | None:
         row = self.one(f"{self._FACTOR} WHERE f.factor_id = ?", factor_id)
@@ -410,7 +433,9 @@ class Explorer:
         if row is None:
             return None
         events = self.all("SELECT log_index, contract, name, args FROM event WHERE tx = ? ORDER BY log_index", tx)
-        moved = self.all("SELECT contract, sender, receiver, id, amount FROM transfer WHERE tx = ? ORDER BY log_index, item", tx)
+        moved = self.all(
+            "SELECT contract, sender, receiver, id, amount FROM transfer WHERE tx = ? ORDER BY log_index, item", tx
+        )
         return {**row, "events": [{**e, "args": json.loads(e["args"])} for e in events], "moved": moved}
 
     def labels(self) -> list[tuple[str, str]]:

@@ -69,7 +69,10 @@ _EVENT_TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         " previous_wh INTEGER, version INTEGER, profile_hash TEXT, debt_wh INTEGER",
         ("id", "device_id", "root"),
     ),
-    "transfer": ("contract TEXT, operator TEXT, sender TEXT, receiver TEXT, id TEXT, amount INTEGER", ("contract, id",)),
+    "transfer": (
+        "contract TEXT, operator TEXT, sender TEXT, receiver TEXT, id TEXT, amount INTEGER",
+        ("contract, id",),
+    ),
     "retirement": (
         "contract TEXT, number INTEGER, account TEXT, id TEXT, amount INTEGER, beneficiary TEXT, beneficiary_name TEXT,"
         " purpose TEXT, country TEXT, location TEXT, consumption_start INTEGER, consumption_end INTEGER",
@@ -143,7 +146,9 @@ class Index:
     def __init__(self, path: Path, contracts: Contracts):
         self.path, self.contracts = path, contracts
         path.parent.mkdir(parents=True, exist_ok=True)
-        identity = json.dumps([VERSION, contracts.chain_id, contracts.deployed_block, sorted(contracts.addresses.items())])
+        identity = json.dumps(
+            [VERSION, contracts.chain_id, contracts.deployed_block, sorted(contracts.addresses.items())]
+        )
         with self.writing() as db:
             db.execute("PRAGMA journal_mode=WAL")
             known = None
@@ -195,7 +200,13 @@ class Follower:
     """
 
     def __init__(
-        self, index: Index, node: Node, artifacts: Artifacts, *, finality_depth: int | None = None, interval_seconds: float = 3
+        self,
+        index: Index,
+        node: Node,
+        artifacts: Artifacts,
+        *,
+        finality_depth: int | None = None,
+        interval_seconds: float = 3,
     ):
         self.index, self.node, self.artifacts = index, node, artifacts
         self.finality_depth, self.interval_seconds = finality_depth, interval_seconds
@@ -306,10 +317,15 @@ class Follower:
     def _read(self, db: sqlite3.Connection, first: int, last: int) -> None:
         tip = self._header(last)
         logs = self.node.call(
-            "eth_getLogs", {"fromBlock": hex(first), "toBlock": hex(last), "address": list(self.index.contracts.addresses.values())}
+            "eth_getLogs",
+            {"fromBlock": hex(first), "toBlock": hex(last), "address": list(self.index.contracts.addresses.values())},
         )
         numbers = sorted({int(log["blockNumber"], 16) for log in logs})
-        blocks = {int(b["number"], 16): b for b in self.node.batch("eth_getBlockByNumber", [[hex(n), True] for n in numbers]) if b}
+        blocks = {
+            int(b["number"], 16): b
+            for b in self.node.batch("eth_getBlockByNumber", [[hex(n), True] for n in numbers])
+            if b
+        }
         # The same tip before and after, and every log's block on its way: the answers belong to one chain.
         moved = self._header(last)["hash"] != tip["hash"]
         if moved or any(blocks.get(int(log["blockNumber"], 16), {}).get("hash") != log["blockHash"] for log in logs):
@@ -324,7 +340,9 @@ class Follower:
         wanted = {log["transactionHash"] for log in logs}
         for number, block in blocks.items():
             rows.setdefault("block", []).append(_block_row(block, events[number]))
-            rows.setdefault("tx", []).extend(self._tx_row(t, number) for t in block["transactions"] if t["hash"] in wanted)
+            rows.setdefault("tx", []).extend(
+                self._tx_row(t, number) for t in block["transactions"] if t["hash"] in wanted
+            )
         if last not in blocks:
             rows.setdefault("block", []).append(_block_row(tip, 0))
         db.execute("BEGIN IMMEDIATE")
@@ -362,7 +380,9 @@ class Follower:
         contract = self._by_address.get(log["address"].lower())
         if contract is None:
             return
-        event = self.artifacts.event(contract, [bytes.fromhex(t[2:]) for t in log["topics"]], bytes.fromhex(log["data"][2:]))
+        event = self.artifacts.event(
+            contract, [bytes.fromhex(t[2:]) for t in log["topics"]], bytes.fromhex(log["data"][2:])
+        )
         if event is None:
             return
         place = {"block": int(log["blockNumber"], 16), "log_index": int(log["logIndex"], 16)}
@@ -375,7 +395,12 @@ class Follower:
 
 
 def _block_row(block: dict[str, Any], events: int) -> dict[str, Any]:
-    return {"number": int(block["number"], 16), "hash": block["hash"], "timestamp": int(block["timestamp"], 16), "events": events}
+    return {
+        "number": int(block["number"], 16),
+        "hash": block["hash"],
+        "timestamp": int(block["timestamp"], 16),
+        "events": events,
+    }
 
 
 def _move_balances(db: sqlite3.Connection, transfers: list[Any], sign: int) -> None:
@@ -392,7 +417,9 @@ def _move_balances(db: sqlite3.Connection, transfers: list[Any], sign: int) -> N
         " ON CONFLICT (contract, account, id) DO UPDATE SET amount = amount + excluded.amount",
         moved,
     )
-    db.executemany("DELETE FROM balance WHERE contract = ? AND account = ? AND id = ? AND amount = 0", [m[:3] for m in moved])
+    db.executemany(
+        "DELETE FROM balance WHERE contract = ? AND account = ? AND id = ? AND amount = 0", [m[:3] for m in moved]
+    )
 
 
 def event_rows(event: Call) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -408,12 +435,26 @@ def event_rows(event: Call) -> Iterator[tuple[str, dict[str, Any]]]:
                 "active_until": d["activeUntil"], "grid_zone": ascii_of(d["gridZone"]),
             }  # fmt: skip
         case "AccountSet":
-            yield "device_change", {"device_id": str(a["deviceId"]), "field": "account", "value": a["account"], "since": a["since"]}
+            yield (
+                "device_change",
+                {"device_id": str(a["deviceId"]), "field": "account", "value": a["account"], "since": a["since"]},
+            )
         case "CapacitySet":
-            yield "device_change", {"device_id": str(a["deviceId"]), "field": "capacity_w", "value": str(a["capacityW"]), "since": a["since"]}
+            yield (
+                "device_change",
+                {
+                    "device_id": str(a["deviceId"]),
+                    "field": "capacity_w",
+                    "value": str(a["capacityW"]),
+                    "since": a["since"],
+                },
+            )
         case "DeviceDeactivated":
             until = a["activeUntil"]
-            yield "device_change", {"device_id": str(a["deviceId"]), "field": "active_until", "value": str(until), "since": until}
+            yield (
+                "device_change",
+                {"device_id": str(a["deviceId"]), "field": "active_until", "value": str(until), "since": until},
+            )
         case "Notarized":
             b = a["batch"]
             yield "notarization", {
@@ -427,7 +468,16 @@ def event_rows(event: Call) -> Iterator[tuple[str, dict[str, Any]]]:
             signers = {"epoch": a["epoch"], "threshold": a["threshold"], "signers": json.dumps(a["signers"])}
             yield "signer_set", {**signers, "removed": None, "reason": None}
         case "SignerRemoved":
-            yield "signer_set", {"epoch": a["epoch"], "threshold": None, "signers": None, "removed": a["signer"], "reason": a["reason"]}
+            yield (
+                "signer_set",
+                {
+                    "epoch": a["epoch"],
+                    "threshold": None,
+                    "signers": None,
+                    "removed": a["signer"],
+                    "reason": a["reason"],
+                },
+            )
         case "Issued" | "Settled" | "SkippedCertified" | "SkippedRefused" | "Corrected" | "DebtIncurred":
             token = a["id"]
             yield "issuance", {
@@ -464,7 +514,10 @@ def event_rows(event: Call) -> Iterator[tuple[str, dict[str, Any]]]:
             yield "factor_supersession", {"factor_id": a["factorId"], "superseded_by": a["supersededBy"]}
         case "Authorised":
             details = json.dumps(plain(a["authorisation"]))
-            yield "authorisation", {"authorisation_id": str(a["authorisationId"]), "country": ascii_of(a["country"]), "details": details}
+            yield (
+                "authorisation",
+                {"authorisation_id": str(a["authorisationId"]), "country": ascii_of(a["country"]), "details": details},
+            )
         case "StateAdvanced":
             state = {"state": a["state"], "evidence_hash": a["evidenceHash"]}
             yield "authorisation_state", {"authorisation_id": str(a["authorisationId"]), **state}

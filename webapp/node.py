@@ -37,7 +37,9 @@ class Node:
         results: list[Any] = []
         for first in range(0, len(parameters), size):
             part = parameters[first : first + size]
-            answers = self._post([{"jsonrpc": "2.0", "id": i, "method": method, "params": p} for i, p in enumerate(part)])
+            answers = self._post(
+                [{"jsonrpc": "2.0", "id": i, "method": method, "params": p} for i, p in enumerate(part)]
+            )
             if not isinstance(answers, list):
                 self._result(answers)
                 raise ChainUnreachable(f"{method}: no batch in the node's answer")
@@ -52,7 +54,10 @@ class Node:
             session.trust_env = False
         try:
             response = session.post(
-                self.url, data=orjson.dumps(body), headers={"Content-Type": "application/json"}, timeout=self.timeout_seconds,
+                self.url,
+                data=orjson.dumps(body),
+                headers={"Content-Type": "application/json"},
+                timeout=self.timeout_seconds,
                 allow_redirects=False,
             )
             if response.status_code >= 300:
@@ -70,5 +75,7 @@ class Node:
         error = answer.get("error")
         if error is not None:
             error = error if isinstance(error, dict) else {"message": str(error)}
-            raise NodeRefused(str(error.get("message", "no reason"))[:300], code=error.get("code"), data=error.get("data"))
+            raise NodeRefused(
+                str(error.get("message", "no reason"))[:300], code=error.get("code"), data=error.get("data")
+            )
         return answer["result"]

@@ -6,12 +6,12 @@ asks it anything.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import orjson
 from sqlalchemy import Engine, create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -92,7 +92,9 @@ def _read_only(url: str) -> Engine:
     return create_engine(url, execution_options={"postgresql_readonly": True})
 
 
-def device_days(explorer: Explorer, oracle_days: OracleDays, device_id: str, final_block: int | None) -> list[dict[str, Any]]:
+def device_days(
+    explorer: Explorer, oracle_days: OracleDays, device_id: str, final_block: int | None
+) -> list[dict[str, Any]]:
     """Every known day of a device in exactly one state, with the reason where it is not certified. Oldest first."""
     days: dict[int, dict[str, Any]] = {}
     for row in oracle_days.of(device_id):
@@ -111,9 +113,19 @@ def device_days(explorer: Explorer, oracle_days: OracleDays, device_id: str, fin
     return [days[start] for start in sorted(days)]
 
 
-def day_profile(explorer: Explorer, archives: Archives, oracle_days: OracleDays, device_id: str, start: int) -> dict[str, Any] | None:
+def day_profile(
+    explorer: Explorer, archives: Archives, oracle_days: OracleDays, device_id: str, start: int
+) -> dict[str, Any] | None:
     """One UTC day's slots with irradiance and findings; None where neither an archive nor the oracle has it."""
-    row = next((d for d in reversed(explorer.statements(device_id=device_id, first=start, last=start + DAY_SECONDS - 1)["rows"])), None)
+    row = next(
+        (
+            d
+            for d in reversed(
+                explorer.statements(device_id=device_id, first=start, last=start + DAY_SECONDS - 1)["rows"]
+            )
+        ),
+        None,
+    )
     known = oracle_days.day(device_id, start)
     if row:
         try:
@@ -145,14 +157,18 @@ def _assessed(assessment: Any) -> dict[str, Any]:
     """Irradiance and verdict out of an assessment; whatever is not of the expected form is left out."""
     nothing: dict[str, Any] = {"irradiance": None, "corroboration": None, "findings": []}
     try:
-        told = json.loads(assessment) if isinstance(assessment, str) else assessment
+        told = orjson.loads(assessment) if isinstance(assessment, str) else assessment
         corroboration = told.get("corroboration") or {}
         stations = [s for s in corroboration.get("stations", ()) if isinstance(s.get("ghi_w_m2"), list)]
         findings = (told.get("report") or {}).get("findings", [])
         irradiance = None
         if stations and any(value is not None for value in stations[0]["ghi_w_m2"]):
             values = [None if value is None else round(float(value)) for value in stations[0]["ghi_w_m2"]]
-            irradiance = {"station": str(stations[0].get("station", "")), "kind": str(stations[0].get("kind", "")), "w_m2": values}
+            irradiance = {
+                "station": str(stations[0].get("station", "")),
+                "kind": str(stations[0].get("kind", "")),
+                "w_m2": values,
+            }
         return {
             "irradiance": irradiance,
             "corroboration": {
@@ -162,7 +178,10 @@ def _assessed(assessment: Any) -> dict[str, Any]:
             }
             if corroboration
             else None,
-            "findings": [{"rule": str(f.get("rule", "")), "says": str(f.get("says", "")), "slots": len(f.get("slots", ()))} for f in findings],
+            "findings": [
+                {"rule": str(f.get("rule", "")), "says": str(f.get("says", "")), "slots": len(f.get("slots", ()))}
+                for f in findings
+            ],
         }
     except (ValueError, TypeError, AttributeError):
         return nothing

@@ -34,7 +34,12 @@ class SiteFacts:
         if not device:
             return None
         site = device.site
-        return {"name": site.name, "latitude": site.latitude, "longitude": site.longitude, "altitude_m": site.altitude_m}
+        return {
+            "name": site.name,
+            "latitude": site.latitude,
+            "longitude": site.longitude,
+            "altitude_m": site.altitude_m,
+        }
 
     def stations(self, device_id: str) -> list[StationConfig]:
         device = self.device(device_id)
@@ -51,7 +56,11 @@ class SiteFacts:
         site, source = device.site, device.source
         stamped = gettext("stamped at the start") if source.stamped == "start" else gettext("stamped at the end")
         rows = [
-            (gettext("Place"), f"{site.name}: {site.latitude:.3f}°, {site.longitude:.3f}°, {site.altitude_m:.0f} m", site.provenance),
+            (
+                gettext("Place"),
+                f"{site.name}: {site.latitude:.3f}°, {site.longitude:.3f}°, {site.altitude_m:.0f} m",
+                site.provenance,
+            ),
             (gettext("Capacity"), f"{device.capacity_w / 1000:g} kW", device.capacity_provenance),
             (gettext("Meter"), device.meter, device.meter_provenance),
             (gettext("Readings"), f"{source.interval_seconds // 60} min, {stamped}", device.source_provenance),
@@ -65,5 +74,7 @@ class SiteFacts:
         for station in self.stations(device_id):
             kind = gettext("measured") if station.kind == "measured" else gettext("modelled")
             value = gettext("mean over the interval") if station.value == "mean" else gettext("value at the stamp")
-            rows.append((gettext("Irradiance"), f"{station.title} ({station.operator}): {kind}, {value}", station.provenance))
+            rows.append(
+                (gettext("Irradiance"), f"{station.title} ({station.operator}): {kind}, {value}", station.provenance)
+            )
         return [{"what": what, "value": value, "basis": p.basis.value, "source": p.source} for what, value, p in rows]

@@ -17,7 +17,9 @@ from .app import TRANSLATIONS
 from .config import LANGUAGES
 
 _METHODS = [("templates/**.html", "jinja2"), ("**.py", "python")]
-_OPTIONS = {"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false", "encoding": "utf-8"}}
+_OPTIONS = {
+    "templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false", "encoding": "utf-8"}
+}
 _KEYWORDS = {"_": None, "gettext": None, "lazy_gettext": None, "ngettext": (1, 2)}
 
 
@@ -40,7 +42,9 @@ def update(language: str) -> Catalog:
     catalogue.update(texts(), no_fuzzy_matching=True, update_creation_date=False)
     catalogue.obsolete.clear()
     catalogue.project, catalogue.version, catalogue.header_comment, catalogue.fuzzy = "Wattmark", "1", "", False
-    catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = catalogue.copyright_holder = "Wattmark"
+    catalogue.last_translator = catalogue.language_team = catalogue.msgid_bugs_address = catalogue.copyright_holder = (
+        "Wattmark"
+    )
     catalogue.creation_date = catalogue.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     if language == "en":
         for message in catalogue:

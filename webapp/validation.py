@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -17,7 +18,6 @@ from oracle.chain import ChainView
 from oracle.checks import ChainFacts, StatementEvidence, check, gather
 from oracle.domain import CheckResult
 from oracle.errors import ArchiveError, ChainError, ProtocolError
-from oracle.merkle import root_from_proof
 from oracle.protocol import keccak256, statement_leaf
 
 from .catalogue import DONE, FAILED, RUNNING, Catalogue
@@ -30,14 +30,11 @@ logger = logging.getLogger(__name__)
 Key = dict[str, Any]
 
 
-def calculated_root(archive: Archive, record: ArchivedStatement) -> str | None:
-    """The root that the readings themselves lead to: profile hash, leaf and path computed again. None if they lead nowhere."""
+def calculated_leaf(record: ArchivedStatement) -> bytes | None:
+    """The leaf that the readings themselves lead to: profile hash and leaf computed again. None if they lead nowhere."""
     try:
-        leaf = statement_leaf(record.statement)
         again = replace(record.statement, profile_hash=record.recomputed_profile_hash())
-        if len(again.profile_hash) != 32:
-            return None
-        return "0x" + root_from_proof(statement_leaf(again), archive.tree.proof(leaf)).hex()
+        return statement_leaf(again) if len(again.profile_hash) == 32 else None
     except ProtocolError:
         return None
 
@@ -93,11 +90,9 @@ class Validator:
             counts: Counter[str] = Counter()
             facts = ChainFacts(self._chain)
             roots = list(dict.fromkeys(key["root"] for key in keys))
-            try:
+            # Without the chain each check says so for itself.
+            with contextlib.suppress(ChainError):
                 facts.prefetch([bytes.fromhex(root[2:]) for root in roots])
-            except ChainError:
-                # Each check says so for itself.
-                pass
             done = 0
             for root, group in groupby(keys, key=lambda key: key["root"]):
                 archive = self._read(root, fresh=True)
@@ -131,7 +126,9 @@ class Validator:
             return StatementEvidence(name, None, archive_problem=fault.reason, archive_hash=damaged)
 
     @staticmethod
-    def _check(archive: Archive | StatementEvidence, key: Key, facts: ChainFacts) -> tuple[CheckResult, str | None, StatementEvidence]:
+    def _check(
+        archive: Archive | StatementEvidence, key: Key, facts: ChainFacts
+    ) -> tuple[CheckResult, str | None, StatementEvidence]:
         if isinstance(archive, StatementEvidence):
             return check(archive, facts), None, archive
         record = archive.record(int(key["device_id"]), key["start"]) if key["device_id"] else None
@@ -140,4 +137,5 @@ class Validator:
             evidence = StatementEvidence(archive.root, None, archive_problem=problem, archive_hash=archive.archive_hash)
             return check(evidence, facts), None, evidence
         evidence = gather(archive, record)
-        return check(evidence, facts), calculated_root(archive, record), evidence
+        leaf = calculated_leaf(record)
+        return check(evidence, facts), "0x" + leaf.hex() if leaf else None, evidence

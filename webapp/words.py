@@ -38,8 +38,12 @@ VERDICTS = {
 
 HEADLINES = {
     Verdict.VERIFIED.value: lazy_gettext("The readings shown here are exactly the ones that were notarized."),
-    Verdict.NOT_FINAL.value: lazy_gettext("Everything agrees so far, but the transaction is not final yet: look again in a while."),
-    Verdict.CANNOT_CHECK.value: lazy_gettext("Something needed for the check could not be reached. This says nothing about the notarization itself."),
+    Verdict.NOT_FINAL.value: lazy_gettext(
+        "Everything agrees so far, but the transaction is not final yet: look again in a while."
+    ),
+    Verdict.CANNOT_CHECK.value: lazy_gettext(
+        "Something needed for the check could not be reached. This says nothing about the notarization itself."
+    ),
     Verdict.NOT_FOUND.value: lazy_gettext("There is no notarization of this statement on the chain."),
     Verdict.REVOKED.value: lazy_gettext("This batch was revoked: nothing more is issued from it."),
     Verdict.MISMATCH.value: lazy_gettext("What is shown here is not what was notarized: something was altered since."),
@@ -61,7 +65,9 @@ QUESTIONS = {
 
 #: One plain sentence for each question and answer; what the checker itself said stands beside it.
 SENTENCES = {
-    ("data", "verified"): lazy_gettext("The profile hash, computed again from the readings, is the one in the statement."),
+    ("data", "verified"): lazy_gettext(
+        "The profile hash, computed again from the readings, is the one in the statement."
+    ),
     ("data", "mismatch"): lazy_gettext("The archived readings are not the ones that were stated."),
     ("data", "cannot check"): lazy_gettext("The readings are not at hand, so their hash could not be computed."),
     ("data", "not found"): lazy_gettext("The archive holds no readings for this statement."),
@@ -179,6 +185,18 @@ ACTS = {
 }
 
 
+def figures(told: dict[str, str]) -> list[str]:
+    """The figures of a corroboration that a reader can use, in words and units."""
+    shown = [
+        ("energy_ratio", gettext("energy %(figure)s of what was expected", figure="{}")),
+        ("correlation", gettext("correlation %(figure)s", figure="{}")),
+        ("clear_sky_index", gettext("clear-sky index %(figure)s", figure="{}")),
+        ("coverage", gettext("coverage %(figure)s", figure="{}")),
+        ("lag_minutes", gettext("best lag %(figure)s min", figure="{}")),
+    ]
+    return [words.replace("{}", tame(told[key], 20)) for key, words in shown if told.get(key) not in (None, "", "None")]
+
+
 def act(name: str | None) -> str:
     """An event or a call in words; the contract's own name where there are none."""
     return str(ACTS.get(name or "", name or gettext("Call")))
@@ -268,7 +286,11 @@ def technology(fuel_code: int, technology_code: int) -> str:
         ("010401", gettext("Solar")), ("010501", gettext("Wind")), ("010502", gettext("Hydro")), ("010503", gettext("Marine")),
     ):  # fmt: skip
         if fuel.startswith(prefix):
-            return gettext("Photovoltaic") if prefix == "010401" and str(technology_code).zfill(6).startswith("0101") else name
+            return (
+                gettext("Photovoltaic")
+                if prefix == "010401" and str(technology_code).zfill(6).startswith("0101")
+                else name
+            )
     return f"F{fuel}"
 
 

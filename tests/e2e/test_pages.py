@@ -35,7 +35,9 @@ def visit(browser, site):
         page.complaints = []
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: page.complaints.append(str(e)))
-        page.on("request", lambda r: page.complaints.append(r.url) if not r.url.startswith((site.url, "data:")) else None)
+        page.on(
+            "request", lambda r: page.complaints.append(r.url) if not r.url.startswith((site.url, "data:")) else None
+        )
         return page
 
     yield start
@@ -95,8 +97,8 @@ def test_validate_of_one_row_on_a_phone_shows_its_result(site, visit):
     page.goto(f"{site.url}/checks?device=2")
     before = site.services.catalogue.last_job()
     page.locator("table[data-checks] tbody tr").first.get_by_role("button", name="Validate").click()
-    page.wait_for_function("!document.querySelector('[data-job] progress')", timeout=20_000)
-    page.wait_for_load_state("networkidle")
+    page.locator("[data-job] progress").wait_for(state="attached")
+    page.get_by_text("Last validation:").wait_for(timeout=20_000)
     job = site.services.catalogue.last_job()
     assert job["id"] > (before["id"] if before else 0) and job["counts"] == {"verified": 1}
     assert page.locator("table[data-checks] tbody tr").first.locator(".pill.ok").is_visible()

@@ -10,7 +10,7 @@ import pytest
 
 from oracle.archive import read_archive
 from oracle.chain import Chain
-from oracle.domain import SagaState
+from oracle.domain import BatchKind, SagaState
 from oracle.errors import ChainError, ChainUnreachable
 from oracle.outbox import (
     CRASH_POINTS,
@@ -177,6 +177,25 @@ def test_drive_many_acts_use_one_nonce_each_without_gaps(desk, tmp_path):
     assert driven.sent == 10 and not driven.failed
     assert [signed.nonce for signed in desk.signed()] == list(range(11))
     assert len(desk.chain.issued_ids(batch.root)) == 10
+
+
+def test_drive_several_in_flight_have_a_nonce_each_and_all_are_mined(own_node, tmp_path):
+    """Three batches whose heads do not depend on each other (interim ones) wait in the node's pool together."""
+    desk = Desk(own_node, tmp_path)
+    own_node.rpc("evm_setAutomine", False)
+    outbox, batches = desk.outbox(), []
+    for day in range(3):
+        interim = {"kind": BatchKind.INTERIM, "head": b"\0" * 32}
+        batches.append(nodes.sealed_batch(desk.chain, tmp_path, [nodes.day_statement(7, day)], **interim))
+        data = nodes.notarize_data(desk.chain, batches[-1], own_node.witnesses[:2])
+        outbox.enqueue(f"notarize:{day}", desk.chain.address("Notary"), data)
+    with pytest.raises(DriveTimeout):
+        outbox.drive(timeout_seconds=1)
+    assert [signed.nonce for signed in desk.signed()] == [0, 1, 2]
+    own_node.rpc("evm_setAutomine", True)
+    own_node.rpc("evm_mine")
+    assert outbox.drive(until=SagaState.FINAL, timeout_seconds=20).sent == 0
+    assert [len(desk.notarizations(batch)) for batch in batches] == [1, 1, 1]
 
 
 def test_drive_no_money_raises_uses_no_nonce_and_goes_on_after_top_up(desk):

@@ -54,18 +54,86 @@ abstract contract CertificateHarness is Harness {
     }
 }
 
+/// @title What one or two acts do to a certificate, from any state of notary and certificate
 contract IssueProof is CertificateHarness {
-    function check_issue_once(bytes32 root1, Statement memory first) public {
-        bytes32[] memory proof = new bytes32[](0);
-        certificate.issue(root1, first, proof);
-        assert(false);
-    }
-    function check_issue_twice(bytes32 root1, bytes32 root2, Statement memory first, Statement memory second) public {
+    /// Two statements whose periods share a second are never both issued, whatever batches, versions and proofs.
+    function check_no_slot_is_issued_twice(
+        bytes32 root1,
+        bytes32 root2,
+        Statement calldata first,
+        Statement calldata second
+    ) external {
         vm.assume(first.deviceId == second.deviceId);
         vm.assume(first.start < uint256(second.start) + second.duration);
         vm.assume(second.start < uint256(first.start) + first.duration);
-        bytes32[] memory proof = new bytes32[](0);
-        certificate.issue(root1, first, proof);
-        try certificate.issue(root2, second, proof) { assert(false); } catch {}
+        vm.assume(certificate.debtOf(first.deviceId) == 0);
+        certificate.issue(root1, first, new bytes32[](0));
+        try certificate.issue(root2, second, new bytes32[](0)) {
+            assert(false);
+        } catch {}
+    }
+
+    /// Issuing adds the statement's energy to what its root issued, and never beyond what the root notarized.
+    function check_no_more_is_issued_than_notarized(bytes32 root, Statement calldata statement) external {
+        uint256 before = certificate.issuedFrom(root);
+        certificate.issue(root, statement, new bytes32[](0));
+        assert(certificate.issuedFrom(root) == before + statement.energyWh);
+        assert(certificate.issuedFrom(root) <= notary.notarization(root).energyWh);
+    }
+
+    /// A correction counts what it raises, and never beyond what the root notarized.
+    function check_no_more_is_corrected_than_notarized(bytes32 root, Statement calldata statement) external {
+        uint256 before = certificate.issuedFrom(root);
+        certificate.correct(root, statement, new bytes32[](0));
+        uint256 raised = statement.energyWh > statement.previousWh ? statement.energyWh - statement.previousWh : 0;
+        assert(certificate.issuedFrom(root) == before + raised);
+        if (raised != 0) assert(certificate.issuedFrom(root) <= notary.notarization(root).energyWh);
+    }
+
+    /// What is issued goes to the account but for what settles the device's debt, all of it if it must be.
+    function check_debt_is_netted_first(bytes32 root, Statement calldata statement) external {
+        uint256 debtWh = certificate.debtOf(statement.deviceId);
+        uint256 id = _idOf(statement);
+        uint256 balance = certificate.balanceOf(GENERATOR, id);
+        certificate.issue(root, statement, new bytes32[](0));
+        uint256 settledWh = debtWh < statement.energyWh ? debtWh : statement.energyWh;
+        assert(certificate.debtOf(statement.deviceId) == debtWh - settledWh);
+        assert(certificate.balanceOf(GENERATOR, id) == balance + statement.energyWh - settledWh);
+    }
+
+    /// Of two corrections of one id that are both accepted, the second follows the first: its version is the next and it
+    /// starts from the first's energy. So none is accepted twice and no two correct the same version.
+    function check_corrections_follow_each_other(
+        bytes32 root1,
+        bytes32 root2,
+        Statement calldata first,
+        Statement calldata second
+    ) external {
+        vm.assume(_idOf(first) == _idOf(second));
+        vm.assume(certificate.debtOf(first.deviceId) == 0);
+        certificate.correct(root1, first, new bytes32[](0));
+        certificate.correct(root2, second, new bytes32[](0));
+        assert(second.version == uint256(first.version) + 1);
+        assert(second.previousWh == first.energyWh);
+    }
+
+    /// A correction never lowers what an account holds; it leaves debt and balance so that issued = balance + settled
+    /// still holds: of what is already issued, more is credited and less is owed.
+    function check_correction_owes_what_it_lowers(bytes32 root, Statement calldata statement) external {
+        uint256 debtWh = certificate.debtOf(statement.deviceId);
+        uint256 balance = certificate.balanceOf(GENERATOR, _idOf(statement));
+        certificate.correct(root, statement, new bytes32[](0));
+        uint256 minted = certificate.balanceOf(GENERATOR, _idOf(statement)) - balance;
+        uint256 debtAfter = certificate.debtOf(statement.deviceId);
+        if (statement.energyWh < statement.previousWh && debtAfter > debtWh) {
+            assert(minted == 0 && debtAfter - debtWh == statement.previousWh - statement.energyWh);
+        } else {
+            uint256 credited = minted + debtWh - debtAfter;
+            assert(credited == statement.energyWh || credited + statement.previousWh == statement.energyWh);
+        }
+    }
+
+    function _idOf(Statement calldata statement) private pure returns (uint256) {
+        return uint256(statement.deviceId) << 192 | uint256(statement.start) << 152 | uint256(statement.duration) << 120;
     }
 }

@@ -41,7 +41,9 @@ def new_world(folder: Path) -> Iterator[Any]:
 
 
 def web_config(world: Any, state: Path, **changes: Any) -> WebConfig:
-    network = NetworkConfig("Test chain", (world.anvil.url,), world_module.CHAIN_ID, world.addresses_path, timeout_seconds=3)
+    network = NetworkConfig(
+        "Test chain", (world.anvil.url,), world_module.CHAIN_ID, world.addresses_path, timeout_seconds=3
+    )
     settings: dict[str, Any] = {
         "archive_folder": world.archive_folder,
         "state_folder": state,

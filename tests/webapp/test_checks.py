@@ -28,7 +28,9 @@ def token_of(client) -> str:
 
 def validate(app, client, **scope):
     """Ask as the page's script does, let the background work happen, and give the finished job."""
-    answer = client.post("/checks/validate", data={"csrf": token_of(client), **scope}, headers={"Accept": "application/json"})
+    answer = client.post(
+        "/checks/validate", data={"csrf": token_of(client), **scope}, headers={"Accept": "application/json"}
+    )
     assert answer.status_code == 202, answer.text
     app.extensions["wattmark"].validator.work(answer.json["id"])
     return client.get(f"/checks/jobs/{answer.json['id']}.json").json["job"]
@@ -61,7 +63,9 @@ def test_validate_everything_verifies_and_keeps_the_time(checked, w):
     assert (job["state"], job["total"], job["done"], job["counts"]) == ("done", 2, 2, {"verified": 2})
     found = rows(client)
     assert {r["headline"] for r in found.values()} == {"verified"}
-    assert {r["calculated"] for r in found.values()} == {root}
+    assert all(r["calculated"] == r["leaf"] for r in found.values()) and len({r["leaf"] for r in found.values()}) == 2
+    shown = client.get(f"/checks/{root}/1/{w.FIRST_DAY}.json").json
+    assert shown["reached_root"] == root and shown["calculated"] == found["1"]["leaf"]
     assert all(abs(r["checked_at"] - world.w3.eth.get_block("latest")["timestamp"]) < 600 for r in found.values())
     page = client.get("/checks").text
     assert "Last validation:" in page and page.count("pill ok") == 2
@@ -93,9 +97,9 @@ def test_validate_of_altered_readings_is_a_mismatch_with_another_address(checked
     rewrite(world, root, alter)
     job = validate(app, client)
     found = rows(client)
-    assert found["1"]["headline"] == "mismatch" and found["1"]["calculated"] not in (root, None)
+    assert found["1"]["headline"] == "mismatch" and found["1"]["calculated"] not in (found["1"]["leaf"], None)
     assert found["1"]["data"] == "mismatch" and found["1"]["authority"] == "verified"
-    assert found["2"]["calculated"] == root
+    assert found["2"]["calculated"] == found["2"]["leaf"]
     assert job["counts"]["mismatch"] >= 1
     page = BeautifulSoup(client.get("/checks?device=1").data, "html.parser")
     assert page.select_one("table[data-checks] .pill.bad").get_text(strip=True) == "Altered"
@@ -112,6 +116,7 @@ def test_validate_of_an_altered_statement_keeps_the_row_it_was(checked, w):
     assert rows(client)["1"]["energy_wh"] == before
     validate(app, client)
     assert rows(client)["1"]["headline"] == "mismatch"
+    assert rows(client)["1"]["calculated"] != rows(client)["1"]["leaf"]
     assert client.get(f"/batches/{root}.json").json["batch"]["archive_problem"]
 
 
@@ -150,7 +155,10 @@ def test_validate_with_the_node_down_cannot_check_and_says_why(checked, w):
     assert row["inclusion"] == row["finality"] == row["authority"] == "cannot check"
     page = BeautifulSoup(client.get(f"/checks/{root}/1/{w.FIRST_DAY}").data, "html.parser")
     cards = {card["data-part"]: card for card in page.select("[data-part]")}
-    assert cards["finality"]["data-verdict"] == "cannot check" and "answer" in cards["finality"].select_one(".said").get_text()
+    assert (
+        cards["finality"]["data-verdict"] == "cannot check"
+        and "answer" in cards["finality"].select_one(".said").get_text()
+    )
     assert page.select_one(".verdict.unknown")
 
 
@@ -213,7 +221,9 @@ def test_validations_run_in_the_background_once_started(checked):
     client = app.test_client()
     services.start()
     try:
-        job = client.post("/checks/validate", data={"csrf": token_of(client)}, headers={"Accept": "application/json"}).json["id"]
+        job = client.post(
+            "/checks/validate", data={"csrf": token_of(client)}, headers={"Accept": "application/json"}
+        ).json["id"]
         deadline = time.monotonic() + 20
         while (found := client.get(f"/checks/jobs/{job}.json").json["job"])["state"] != "done":
             assert time.monotonic() < deadline, found

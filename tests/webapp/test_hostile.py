@@ -29,9 +29,20 @@ def test_pages_with_hostile_texts_gain_no_markup(fresh_world, app_of, w):
     for text in PAYLOADS:
         details = (world.account(1), text, text, b"<>", text, w.FIRST_DAY, w.FIRST_DAY + w.DAY)
         call = world.contracts["EnergyCertificate"].functions.retire(token, 1, details)
-        receipt = world.w3.eth.wait_for_transaction_receipt(call.transact({"from": world.account(1), "gas": 25_000_000}), poll_latency=0.01)
+        receipt = world.w3.eth.wait_for_transaction_receipt(
+            call.transact({"from": world.account(1), "gas": 25_000_000}), poll_latency=0.01
+        )
         assert receipt["status"] == 1, text[:40]
-    world.send("EmissionFactors", "publish", b"<b>RMPA</b>".ljust(16, b"\0"), 2016, 700_000, True, w.keccak256(b"x"), "<img src=x onerror=alert(1)>")
+    world.send(
+        "EmissionFactors",
+        "publish",
+        b"<b>RMPA</b>".ljust(16, b"\0"),
+        2016,
+        700_000,
+        True,
+        w.keccak256(b"x"),
+        "<img src=x onerror=alert(1)>",
+    )
     world.send("Notary", "revoke", archive.root, "<script>alert(1)</script>\u202e")
     app = app_of(world, labels={world.account(1): "<script>alert(1)</script>"})
     client = app.test_client()
@@ -65,7 +76,14 @@ def test_pages_with_hostile_texts_gain_no_markup(fresh_world, app_of, w):
 
 def test_search_and_filters_with_hostile_texts_are_harmless(client):
     for text in PAYLOADS:
-        for path in ("/search?q=", "/checks?device=", "/checks?from=", "/checks?result=", "/certificates?device=", "/?lang="):
+        for path in (
+            "/search?q=",
+            "/checks?device=",
+            "/checks?from=",
+            "/checks?result=",
+            "/certificates?device=",
+            "/?lang=",
+        ):
             answer = client.get(path.split("?")[0], query_string={path.split("?")[1][:-1]: text[:1000]})
             assert answer.status_code in (200, 302, 404), (path, text[:40])
             page = BeautifulSoup(answer.data, "html.parser")

@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from oracle.chain import AddressBook
 
+from oracle.chain import AddressBook
 from webapp.abi import artifacts
 from webapp.explorer import CERTIFICATE, OUTCOME, Explorer
 from webapp.index import Contracts, Follower, Index, hex_id
@@ -16,7 +16,9 @@ from webapp.node import Node
 
 def follower_of(world, folder: Path, url: str | None = None) -> Follower:
     book = AddressBook.read(world.addresses_path)
-    contracts = Contracts(book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()})
+    contracts = Contracts(
+        book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()}
+    )
     return Follower(Index(folder / "index.sqlite3", contracts), Node(url or world.anvil.url, 3), artifacts())
 
 
@@ -56,11 +58,15 @@ def act_at_random(world, chance: random.Random, tokens: list[int]) -> None:
     elif kind == "batch":
         receiver = world.account(chance.randint(1, 5))
         ids, amounts = [token, token], [part, max(0, min(1, amount - part))]
-        world.send(CERTIFICATE, "safeBatchTransferFrom", world.account(sender), receiver, ids, amounts, b"", sender=sender)
+        world.send(
+            CERTIFICATE, "safeBatchTransferFrom", world.account(sender), receiver, ids, amounts, b"", sender=sender
+        )
     elif kind == "retire":
         world.retire(sender, token, part)
     elif kind == "retire batch":
-        world.send(CERTIFICATE, "retireBatch", [token], [part], world.details(sender, "Somebody", "Something"), sender=sender)
+        world.send(
+            CERTIFICATE, "retireBatch", [token], [part], world.details(sender, "Somebody", "Something"), sender=sender
+        )
     else:
         world.send(OUTCOME, "convert", [token], [part], 0, sender=sender)
 
@@ -73,7 +79,16 @@ def busy(fresh_world, w):
     for day in range(4):
         start = w.FIRST_DAY + day * w.DAY
         tokens.append(fresh_world.issue(fresh_world.notarize([w.day_record(1, start)]), 1, start))
-    fresh_world.send("EmissionFactors", "publish", b"RMPA".ljust(16, b"\0"), 2016, 700_000, True, w.keccak256(b"for tests"), "for tests")
+    fresh_world.send(
+        "EmissionFactors",
+        "publish",
+        b"RMPA".ljust(16, b"\0"),
+        2016,
+        700_000,
+        True,
+        w.keccak256(b"for tests"),
+        "for tests",
+    )
     outcome = (1 << 224) | (2016 << 208) | (int.from_bytes(b"US", "big") << 192)
     return fresh_world, tokens, {CERTIFICATE: tokens, OUTCOME: [outcome]}
 
@@ -99,8 +114,12 @@ def test_sync_after_random_acts_balances_equal_balance_of_for_every_holder(busy,
         ask = Explorer(db)
         for token in tokens:
             issued = ask.number("SELECT SUM(energy_wh) FROM issuance WHERE event = 'Issued' AND id = ?", hex_id(token))
-            live = ask.number("SELECT SUM(amount) FROM balance WHERE contract = ? AND id = ?", CERTIFICATE, hex_id(token))
-            retired = ask.number("SELECT SUM(amount) FROM retirement WHERE contract = ? AND id = ?", CERTIFICATE, hex_id(token))
+            live = ask.number(
+                "SELECT SUM(amount) FROM balance WHERE contract = ? AND id = ?", CERTIFICATE, hex_id(token)
+            )
+            retired = ask.number(
+                "SELECT SUM(amount) FROM retirement WHERE contract = ? AND id = ?", CERTIFICATE, hex_id(token)
+            )
             converted = ask.number("SELECT SUM(amount_wh) FROM conversion WHERE certificate_id = ?", hex_id(token))
             assert issued == live + retired + converted > 0
 

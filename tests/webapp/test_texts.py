@@ -33,7 +33,11 @@ def catalogue_faults(catalogue, wanted) -> list[str]:
             continue
         forms = translated.string if isinstance(translated.string, tuple) else (translated.string,)
         ids = message.id if isinstance(message.id, tuple) else (message.id,)
-        if translated.fuzzy or not all(forms) or (isinstance(message.id, tuple) and len(forms) != catalogue.num_plurals):
+        if (
+            translated.fuzzy
+            or not all(forms)
+            or (isinstance(message.id, tuple) and len(forms) != catalogue.num_plurals)
+        ):
             found.append(f"untranslated: {message.id}")
         for form in forms:
             if set(PLACE.findall(form or "")) != set(PLACE.findall(ids[-1])):
@@ -57,7 +61,13 @@ def test_texts_checker_finds_what_is_planted():
     catalogue["block %(block)s"].string = "bloque"
     catalogue.add("Gone", "Ido")
     found = catalogue_faults(catalogue, wanted)
-    assert sorted(f.split(":")[0] for f in found) == ["left over", "missing", "placeholders", "untranslated", "untranslated"]
+    assert sorted(f.split(":")[0] for f in found) == [
+        "left over",
+        "missing",
+        "placeholders",
+        "untranslated",
+        "untranslated",
+    ]
 
 
 def test_texts_of_other_languages_are_not_english():
@@ -124,7 +134,9 @@ def test_day_chart_of_gaps_in_the_irradiance_breaks_the_line():
 
 
 def test_calendar_of_days_puts_each_under_its_weekday():
-    july = calendar([{"start": 1_467_331_200, "state": "final"}, {"start": 1_469_923_200, "state": "held"}])  # 1st, a Friday; 31st, a Sunday
+    july = calendar(
+        [{"start": 1_467_331_200, "state": "final"}, {"start": 1_469_923_200, "state": "held"}]
+    )  # 1st, a Friday; 31st, a Sunday
     [month] = july
     assert [cell and cell["date"].day for cell in month["weeks"][0]] == [None, None, None, None, 1, 2, 3]
     assert month["weeks"][0][4]["day"]["state"] == "final" and month["weeks"][-1][6]["day"]["state"] == "held"

@@ -69,7 +69,16 @@ class Anvil:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = open(folder / "anvil.log", "wb")  # noqa: SIM115
-        command = [anvil_command(), "--port", str(self.port), "--chain-id", str(CHAIN_ID), "--silent", "--accounts", "12"]
+        command = [
+            anvil_command(),
+            "--port",
+            str(self.port),
+            "--chain-id",
+            str(CHAIN_ID),
+            "--silent",
+            "--accounts",
+            "12",
+        ]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
         self.w3 = Web3(HTTPProvider(self.url))
         deadline = time.monotonic() + 30
@@ -80,7 +89,9 @@ class Anvil:
             time.sleep(0.05)
 
     def rpc(self, method: str, *params: Any) -> Any:
-        answer = requests.post(self.url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, timeout=30).json()
+        answer = requests.post(
+            self.url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, timeout=30
+        ).json()
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
@@ -152,7 +163,9 @@ class World:
         )  # fmt: skip
         digest = batch_digest(batch, NotaryDomain(CHAIN_ID, notary.address))
         signed = [(w.address, w.unsafe_sign_hash(digest).signature) for w in self.witnesses[:2]]
-        self.send("Notary", "notarize", batch_fields(batch), [s for _, s in sorted(signed, key=lambda pair: pair[0].lower())])
+        self.send(
+            "Notary", "notarize", batch_fields(batch), [s for _, s in sorted(signed, key=lambda pair: pair[0].lower())]
+        )
         self.archives.append(archive)
         return archive
 
@@ -163,8 +176,19 @@ class World:
         self.send("EnergyCertificate", "issue", archive.root, statement_fields(record.statement), proof)
         return token_id(device_id, start, record.statement.duration)
 
-    def transfer(self, sender: int, receiver: int, token: int, amount: int, contract: str = "EnergyCertificate") -> None:
-        self.send(contract, "safeTransferFrom", self.account(sender), self.account(receiver), token, amount, b"", sender=sender)
+    def transfer(
+        self, sender: int, receiver: int, token: int, amount: int, contract: str = "EnergyCertificate"
+    ) -> None:
+        self.send(
+            contract,
+            "safeTransferFrom",
+            self.account(sender),
+            self.account(receiver),
+            token,
+            amount,
+            b"",
+            sender=sender,
+        )
 
     def retire(
         self, sender: int, token: int, amount: int, *, name: str = "Town library", purpose: str = "Electricity of 2016",
@@ -203,7 +227,9 @@ def deploy(anvil: Anvil, folder: Path) -> World:
     admin = w3.eth.accounts[0]
     contracts: dict[str, Any] = {}
     book: dict[str, Any] = {}
-    witnesses = sorted((Account.from_key(keccak256(b"witness %d" % i)) for i in range(3)), key=lambda w: w.address.lower())
+    witnesses = sorted(
+        (Account.from_key(keccak256(b"witness %d" % i)) for i in range(3)), key=lambda w: w.address.lower()
+    )
 
     def put(name: str, *args: Any) -> str:
         artifact = json.loads((ARTIFACTS / f"{name}.json").read_text())
@@ -247,14 +273,22 @@ def main_job(world: World) -> dict[str, Any]:
         tokens.append(world.issue(archive, 1, start))
     world.issue(world.archives[0], 2, FIRST_DAY)
     source = "Hand-made figure for tests"
-    world.send("EmissionFactors", "publish", b"RMPA".ljust(16, b"\0"), 2016, 700_000, True, keccak256(source.encode()), source)
+    world.send(
+        "EmissionFactors", "publish", b"RMPA".ljust(16, b"\0"), 2016, 700_000, True, keccak256(source.encode()), source
+    )
     world.transfer(1, 2, tokens[0], 9_000)
     world.transfer(1, 2, tokens[1], 5_000)
     world.retire(2, tokens[0], 4_000)
     ids, amounts = [tokens[0], tokens[1]], [1_000, 2_000]
-    world.send("EnergyCertificate", "retireBatch", ids, amounts, world.details(2, "Town library", "Heat pumps"), sender=2)
+    world.send(
+        "EnergyCertificate", "retireBatch", ids, amounts, world.details(2, "Town library", "Heat pumps"), sender=2
+    )
     world.send("MitigationOutcome", "convert", [tokens[2]], [3_000], 0, sender=1)
     outcome = (1 << 224) | (2016 << 208) | (int.from_bytes(b"US", "big") << 192)
     world.retire(1, outcome, 100, contract="MitigationOutcome", purpose="Voluntary contribution")
     world.anvil.mine(80)
-    return {"tokens": tokens, "outcome": outcome, "day_wh": sum(max(0, 1_000 - abs(i - 72) * 1_000 // 24) for i in range(96) if i != 70)}
+    return {
+        "tokens": tokens,
+        "outcome": outcome,
+        "day_wh": sum(max(0, 1_000 - abs(i - 72) * 1_000 // 24) for i in range(96) if i != 70),
+    }

@@ -12,6 +12,7 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from oracle.domain import CheckResult, Finding, Verdict
+from oracle.merkle import root_from_proof
 
 from ..abi import plain
 from ..app import csrf_is_right, explorer, services
@@ -63,7 +64,9 @@ def table() -> Model:
         **page,
         "filters": {**filters, "from": request.args.get("from"), "to": request.args.get("to")},
         "counts": ask.statement_counts(),
-        "devices": [{"device_id": d["device_id"], "name": services().facts.name(d["device_id"])} for d in ask.devices()],
+        "devices": [
+            {"device_id": d["device_id"], "name": services().facts.name(d["device_id"])} for d in ask.devices()
+        ],
         "job": services().catalogue.last_job(),
     }
 
@@ -85,15 +88,23 @@ def statement(root: str, device_id: str, start: int) -> Model:
         profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
     record = evidence.record
     return {
-        "statement": {**{k: v for k, v in row.items() if k not in ("reasons", "device_order")}, "device_name": s.facts.name(device_id)},
+        "statement": {
+            **{k: v for k, v in row.items() if k not in ("reasons", "device_order")},
+            "device_name": s.facts.name(device_id),
+        },
         "check": check_model(result),
         "calculated": calculated,
+        "reached_root": "0x" + root_from_proof(bytes.fromhex(calculated[2:]), evidence.proof).hex()
+        if calculated
+        else None,
         "proof": ["0x" + node.hex() for node in evidence.proof],
         "evidence": ["0x" + digest.hex() for digest in record.evidence] if record else [],
         "salts": "0x" + record.salts.hex() if record else None,
         "batch": ask.batch(root),
         "profile": profile,
-        "issued": bool(ask.one("SELECT 1 FROM issuance WHERE event = 'Issued' AND device_id = ? AND start = ?", device_id, start)),
+        "issued": bool(
+            ask.one("SELECT 1 FROM issuance WHERE event = 'Issued' AND device_id = ? AND start = ?", device_id, start)
+        ),
         "token": f"0x{int(device_id) << 192 | start << 152 | row['duration'] << 120:064x}" if device_id else None,
         "finality": finality(row["block"]),
     }

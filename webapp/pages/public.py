@@ -79,7 +79,9 @@ def overview() -> Model:
             "currency": s.config.currency,
             "contracts": {name: entry.address for name, entry in s.book.contracts.items()},
         },
-        "demo_wallet": {"name": wallet.name, "address": wallet.address, "key_command": wallet.key_command} if wallet else None,
+        "demo_wallet": {"name": wallet.name, "address": wallet.address, "key_command": wallet.key_command}
+        if wallet
+        else None,
         "freshness": freshness_model(),
     }
 
@@ -113,7 +115,13 @@ def device(device_id: str) -> Model:
         "device": {**found, "name": s.facts.name(device_id), "place": s.facts.place(device_id)},
         "facts": s.facts.table(device_id),
         "days": days,
-        "day": {"start": start, "known": known, "profile": profile, "previous": max(earlier, default=None), "next": min(later, default=None)},
+        "day": {
+            "start": start,
+            "known": known,
+            "profile": profile,
+            "previous": max(earlier, default=None),
+            "next": min(later, default=None),
+        },
         "certificates": ask.certificates(device_id=device_id, rows=8)["rows"],
     }
 
@@ -147,7 +155,11 @@ def batch(root: str) -> Model:
     if found is None:
         abort(404)
     statements = explorer().statements(root=root, cursor=cursor())
-    return {"batch": {**found, **finality(found["block"])}, "statements": statements["rows"], "next": statements["next"]}
+    return {
+        "batch": {**found, **finality(found["block"])},
+        "statements": statements["rows"],
+        "next": statements["next"],
+    }
 
 
 @pages.page("/certificates", "certificates.html")
@@ -171,7 +183,9 @@ def certificate(token: str) -> Model:
     row = ask.one("SELECT start FROM web.statement WHERE root = ? AND device_id = ? AND start = ?",
                   found["issued"]["root"], found["device_id"], found["start"])  # fmt: skip
     statement = ask.statement(found["issued"]["root"], found["device_id"], found["start"]) if row else None
-    profile = day_profile(ask, s.archives, s.oracle_days, found["device_id"], found["start"] // DAY_SECONDS * DAY_SECONDS)
+    profile = day_profile(
+        ask, s.archives, s.oracle_days, found["device_id"], found["start"] // DAY_SECONDS * DAY_SECONDS
+    )
     if profile and profile["irradiance"]:
         profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
     sums = {
@@ -184,7 +198,7 @@ def certificate(token: str) -> Model:
         "batch": ask.batch(found["issued"]["root"]),
         "statement": statement,
         "profile": profile,
-        **{"finality": finality(found["issued"]["block"])},
+        "finality": finality(found["issued"]["block"]),
     }
 
 
@@ -218,7 +232,16 @@ def transaction(tx: str) -> Model:
         abort(404)
     block = live["block"] if live else indexed["block"] if indexed else None
     timestamp = indexed["time"] if indexed else live["time"] if live else None
-    return {"transaction": {"hash": tx, "time": timestamp, "indexed": indexed, "live": live, "problem": problem, **finality(block)}}
+    return {
+        "transaction": {
+            "hash": tx,
+            "time": timestamp,
+            "indexed": indexed,
+            "live": live,
+            "problem": problem,
+            **finality(block),
+        }
+    }
 
 
 def _live_transaction(tx: str) -> Model | None:
@@ -370,9 +393,13 @@ def _found(text: str) -> list[dict[str, str]]:
             add(gettext("Mitigation outcome"), value, "outcome", token=value)
         if ask.one("SELECT 1 FROM tx WHERE hash = ?", value):
             add(gettext("Transaction"), value, "transaction", tx=value)
-        statement = ask.one("SELECT root, device_id, start FROM web.statement WHERE leaf = ? OR profile_hash = ? LIMIT 1", value, value)
+        statement = ask.one(
+            "SELECT root, device_id, start FROM web.statement WHERE leaf = ? OR profile_hash = ? LIMIT 1", value, value
+        )
         if statement:
-            results.append({"kind": gettext("Statement"), "name": value, "url": url_for("checks.statement", **statement)})
+            results.append(
+                {"kind": gettext("Statement"), "name": value, "url": url_for("checks.statement", **statement)}
+            )
     if text.isdecimal() and len(text) <= 78:
         as_id = f"0x{int(text):064x}"
         if len(text) > 20 and len(as_id) == 66 and ask.one("SELECT 1 FROM issuance WHERE id = ? LIMIT 1", as_id):
