@@ -7,7 +7,6 @@ files behind it and the assessment. ``<root>.json`` is the manifest; the keccak2
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -172,7 +172,8 @@ def read_archive(folder: Path, root: bytes) -> Archive:
         raise ArchiveError(f"{Path(missing.filename).name} is not here", root="0x" + name) from None
     problem = None
     try:
-        manifest = json.loads(raw_manifest)
+        # Not json.loads: a library below lifts Python's recursion limit, and deep nesting would end the process.
+        manifest = orjson.loads(raw_manifest)
         stated = manifest["files"][0]["keccak256"]
     except (ValueError, LookupError, TypeError):
         manifest, stated = {}, ""

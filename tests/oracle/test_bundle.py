@@ -584,6 +584,39 @@ def test_verify_forged_and_resealed_is_what_it_is(world, tmp_path, fast, kind, m
     assert found == expected or found[0] == expected
 
 
+def test_verify_other_readings_of_the_same_energy_are_mismatch(world, tmp_path, fast):
+    def other_salt(statements):
+        statements[0]["readings"]["salts"] = ["0x" + "12" * 32]
+
+    path = resealed(world.statement, tmp_path / "x.zip", statements=other_salt)
+    assert judged(path) == (1, {**OFFLINE, "data": "mismatch"})
+
+
+@pytest.mark.parametrize("what", ["amount retired", "start of the batch", "profile hash issued"])
+def test_verify_events_rewritten_without_their_proofs_are_mismatch(world, tmp_path, fast, what):
+    """Whoever leaves the proofs out can write any event; it still has to fit the statements."""
+    hashed = world.archive.records[0].statement.profile_hash
+    old, new = {
+        "amount retired": ((500).to_bytes(32, "big"), (4801).to_bytes(32, "big")),
+        "start of the batch": (nodes.FIRST_DAY.to_bytes(32, "big"), (nodes.FIRST_DAY + 1).to_bytes(32, "big")),
+        "profile hash issued": (hashed, bytes(32)),
+    }[what]
+    rewritten = []
+
+    def edit(transactions):
+        for one in no_proofs(transactions):
+            changed = {**one, "receipt": one["receipt"].replace(old.hex(), new.hex())}
+            rewritten.append(changed)
+        return rewritten
+
+    path = resealed(
+        world.retirement if what == "amount retired" else world.statement, tmp_path / "x.zip", transactions=edit
+    )
+    assert any(new.hex() in one["receipt"] for one in rewritten)
+    code, found = judged(path)
+    assert (code, found["inclusion"]) == (1, "mismatch")
+
+
 def test_verify_archive_of_another_batch_is_mismatch(world, tmp_path, fast):
     def swap(members):
         name = next(name for name in members if name.startswith("archives/") and name.endswith(".json"))
