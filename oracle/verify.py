@@ -619,11 +619,12 @@ class Check:
         records, contracts = self.bundle.records, self.bundle.contracts
         roots = sorted({record.root for record in records})
         retirements = [] if self.bundle.retirement is None else [self.bundle.retirement]
-        acts = self.bundle.find("Issued", "Corrected", "Retired", "RetiredBatch")
+        appointing = [event.transaction for event in self.bundle.find("SignersSet")]
+        placed = [one for one in self.bundle.transactions if one.fault or one not in appointing]
         return {
             "data": self._worst(self.data, records),
             "inclusion": self._worst(self.retirement, retirements, self.inclusion, records),
-            "finality": self._worst(lambda root: self.finality(self._notarized(root)), roots, self.finality, acts),
+            "finality": self._worst(self.finality, placed, self._notarized, roots),
             "authority": self._worst(self.authority, roots, self.contract, contracts),
         }
 
@@ -702,8 +703,7 @@ class Check:
         settle(excess, MISMATCH, "More was retired of a certificate than any of its statements says.")
         return f"Retirement {number} is in {events[0].transaction.place}, and all statements behind it in their roots."
 
-    def finality(self, event: Event) -> str:
-        one = event.transaction
+    def finality(self, one: Transaction) -> str:
         settle(one.fault, MISMATCH, one.fault)
         if one.block_hash in self.anchors and not one.unproven:
             return f"The transaction is in {one.place}, whose hash you gave."

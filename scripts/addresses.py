@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from eth_utils import abi_to_signature, function_signature_to_4byte_selector
@@ -26,12 +28,13 @@ MANAGED = ("DeviceRegistry", "Notary", "EnergyCertificate", "EmissionFactors", "
 # -- artifacts --------------------------------------------------------------------------------------
 
 
-def artifact(name: str) -> dict[str, Any]:
+@cache
+def artifact(name: str) -> Mapping[str, Any]:
     """The committed artifact of a contract."""
     path = ARTIFACTS / f"{name}.json"
     if not path.exists():
         raise DeployError(f"{path.relative_to(ROOT)} is missing; mend: ./run compile")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return MappingProxyType(json.loads(path.read_text(encoding="utf-8")))
 
 
 def masked(code: bytes, document: Mapping[str, Any]) -> bytes:
@@ -64,7 +67,12 @@ def changing_functions(name: str) -> list[str]:
 
 
 def contract_at(w3: Web3, book: Mapping[str, Any], name: str) -> Contract:
-    return w3.eth.contract(address=book["contracts"][name]["address"], abi=artifact(name)["abi"])
+    return _contract(w3, book["contracts"][name]["address"], name)
+
+
+@lru_cache(maxsize=64)
+def _contract(w3: Web3, address: str, name: str) -> Contract:
+    return w3.eth.contract(address=address, abi=artifact(name)["abi"])
 
 
 def partial(path: Path) -> Path:

@@ -159,7 +159,8 @@ def dry_run(target: Network, safe_file: Path | None) -> dict[str, Any]:
                 shutil.copyfile(kept, copy)
         settings = Settings.read(os.environ, who, scratch, target.id, safe=safe_file)
         w3.provider.make_request("anvil_setBalance", [who, hex(10**9 * WEI)])
-        run = deployment.deploy(deployment.Deployment(w3, who, settings, {}))
+        with contextlib.redirect_stdout(sys.stderr):
+            run = deployment.deploy(deployment.Deployment(w3, who, settings, {}))
     expected, most = expected_price(real, settings.gas_price_wei)
     cost = {
         "gasPriceWei": expected,
@@ -181,7 +182,7 @@ def dry_run(target: Network, safe_file: Path | None) -> dict[str, Any]:
 
 
 def in_currency(wei: int, target: Network) -> str:
-    return f"{Decimal(wei) / WEI:.9f} {target.currency}"
+    return f"{(Decimal(wei) / WEI).normalize():f} {target.currency}"
 
 
 # -- entry ------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from scripts.safe import Call
 DEFAULT_BASE_URI = "http://localhost:8000/certificates/"
 OUTCOME_BASE_URI = "http://localhost:8000/outcomes/"
 PATIENCE_SECONDS = 600
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 #: Transactions that were estimated may find a chain that has moved on since.
 GAS_MARGIN = 1.1
 
@@ -225,7 +225,8 @@ class Deployment:
                 f"{what}: not mined after {PATIENCE_SECONDS} s; run the same again to go on waiting"
             ) from None
         except (Web3Exception, ValueError) as error:
-            raise DeployError(f"{what}: {error}") from error
+            said = error.args[0].get("message") if error.args and isinstance(error.args[0], dict) else error
+            raise DeployError(f"{what}: {said} ({self.sender} has {eth.get_balance(self.sender)} wei)") from error
         txid = "0x" + bytes(sent).hex()
         if receipt["status"] != 1:
             raise DeployError(f"{what}: transaction {txid} failed")

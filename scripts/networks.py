@@ -93,7 +93,8 @@ def host_of(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str:
 
 def connect(rpc: str, chain_id: int | None = None) -> Web3:
     """A connection that takes blocks with a signer's seal in ``extraData`` (proof of authority) as they are."""
-    w3 = Web3(HTTPProvider(rpc, request_kwargs={"timeout": 60}))
+    # The chain id is asked for once, not before each call.
+    w3 = Web3(HTTPProvider(rpc, request_kwargs={"timeout": 60}, cache_allowed_requests=True))
     w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     check_chain(w3, chain_id)
     return w3

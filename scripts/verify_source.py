@@ -129,7 +129,7 @@ def source_of(name: str, output: Mapping[str, Any], root: Path = ROOT) -> Source
     """The sources of a contract as the compiler's output names them, and no others. Raises DeployError where one on
     disk is not what was compiled, or where the artifact is out of step."""
     document = artifact(name)
-    if compiler.artifact(dict(output), name) != document:
+    if compiler.artifact(dict(output), name) != dict(document):
         raise DeployError(f"oracle/artifacts/{name}.json is out of step with contracts/; mend: ./run compile")
     unit = document["sourceName"]
     metadata = json.loads(output["contracts"][unit][name]["metadata"])

@@ -243,9 +243,9 @@ def age(seconds: int | float | None) -> str:
 
 
 def period(start: int, duration: int) -> str:
-    """A whole UTC day by its name, anything else from – to."""
-    if duration == 86_400 and start % 86_400 == 0:
-        return day(start)
+    """A whole UTC day by its name, several by the first and the last of them, anything else from – to."""
+    if start % 86_400 == 0 and duration % 86_400 == 0 and duration:
+        return day(start) if duration == 86_400 else f"{isoday(start)} – {isoday(start + duration - 1)}"
     return f"{utc(start)[:16]} – {utc(start + duration)[:16]} UTC"
 
 

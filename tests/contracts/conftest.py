@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from brownie import web3
+from brownie import history, web3
 
 from tests.contracts.reference import DAY, Statement
 from tests.contracts.world import JULY_2016, World
@@ -48,6 +48,7 @@ def isolation(world):
     kept = ask("evm_snapshot")
     yield
     assert ask("evm_revert", kept) is True
+    history.clear()  # else brownie waits for the nonces it remembers
 
 
 def ask(method, *parameters):

@@ -128,7 +128,12 @@ REQUESTS = {
         "uint40 deadline",
     ),
     "Retire": fields(
-        "address account", "uint256 id", "uint256 amount", "RetirementDetails details", "uint256 nonce", "uint256 deadline"
+        "address account",
+        "uint256 id",
+        "uint256 amount",
+        "RetirementDetails details",
+        "uint256 nonce",
+        "uint256 deadline",
     ),
     "RetireBatch": fields(
         "address account",

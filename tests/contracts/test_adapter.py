@@ -12,7 +12,7 @@ from tests.contracts.world import GRID_ZONE, JULY_2016, refuses
 def adapter(world, day):
     world.register(1)
     world.issue(day(0, duration=2 * DAY))
-    return ERC1888Adapter.deploy(world.certificate, {"from": world.stranger})
+    return world.deploy(ERC1888Adapter, world.certificate)
 
 
 def test_claimed_balance_is_what_is_retired(world, day, adapter):

@@ -41,7 +41,11 @@ def test_convert_consumes_certificates_and_mints_grams(world, day):
     assert (event["amountWh"], event["co2eG"]) == (10_001, grams)
     assert event["restMicrograms"] == 10_001 * FACTOR_G_PER_MWH - grams * 10**6 == 710_001
     consumed = tx.events["Consumed"]
-    assert (consumed["account"], list(consumed["ids"]), list(consumed["amounts"])) == (world.generator, [day(0).id], [10_001])
+    assert (consumed["account"], list(consumed["ids"]), list(consumed["amounts"])) == (
+        world.generator,
+        [day(0).id],
+        [10_001],
+    )
     assert plain(tx.return_value) == ((outcome_id(),), (grams,))
     assert world.outcome.isEstimate(outcome_id()) and "LeviesTaken" not in tx.events
 
@@ -231,7 +235,11 @@ def test_states_move_forward_one_at_a_time(world, day):
 
 
 def test_states_of_an_unknown_authorisation_cannot_be_moved(world):
-    for step in (world.outcome.recordFirstTransfer, world.outcome.recordAdjustmentPending, world.outcome.recordAdjustment):
+    for step in (
+        world.outcome.recordFirstTransfer,
+        world.outcome.recordAdjustmentPending,
+        world.outcome.recordAdjustment,
+    ):
         with refuses("AuthorisationUnknown", 5):
             step(5, EVIDENCE, {"from": world.recorder})
     with refuses("AuthorisationUnknown", 5):
@@ -291,14 +299,14 @@ def test_bind_converter_happens_once(world):
 
 
 def test_bind_converter_of_another_certificate_is_refused(world):
-    certificate = EnergyCertificate.deploy(world.manager, world.registry, world.notary, "", {"from": world.admin})
+    certificate = world.deploy(EnergyCertificate, world.manager, world.registry, world.notary, "")
     with refuses("ConverterInvalid", world.outcome.address):
         certificate.bindConverter(world.outcome, {"from": world.admin})
     with pytest.raises(Exception, match="revert"):
         certificate.bindConverter(world.stranger, {"from": world.admin})
     with refuses("OnlyConverter", world.stranger.address):
         certificate.consume(world.generator, [1], [1], {"from": world.stranger})
-    own = MitigationOutcome.deploy(world.manager, certificate, world.factors, "", {"from": world.admin})
+    own = world.deploy(MitigationOutcome, world.manager, certificate, world.factors, "")
     assert (own.certificate(), own.registry(), own.factors()) == (certificate, world.registry, world.factors)
     tx = certificate.bindConverter(own, {"from": world.admin})
     assert tx.events["ConverterBound"]["converter"] == own

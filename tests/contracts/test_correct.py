@@ -163,7 +163,11 @@ def test_correct_over_word_borders_knows_its_period(world, offset):
     period = Statement(1, begin, 30 * DAY)
     world.issue(period)
     world.issue(Statement(1, begin + 30 * DAY))
-    for wrong in (period._replace(duration=29 * DAY), period._replace(duration=31 * DAY), period._replace(start=begin + DAY)):
+    for wrong in (
+        period._replace(duration=29 * DAY),
+        period._replace(duration=31 * DAY),
+        period._replace(start=begin + DAY),
+    ):
         with refuses("SlotAlreadyCertified", 1, wrong.start):
             world.correct(wrong.corrected(1))
     world.correct(period.corrected(19_999))

@@ -62,7 +62,7 @@ def test_deactivate_by_stranger_is_refused(world):
 
 
 def test_debts_cannot_be_asked_before_the_certificate_is_bound(world):
-    registry = DeviceRegistry.deploy(world.manager, {"from": world.admin})
+    registry = world.deploy(DeviceRegistry, world.manager)
     selectors = [registry.signatures[name] for name in ("register", "setAccount", "deactivate")]
     world.manager.setTargetFunctionRole(registry, selectors, 1, {"from": world.admin})
     registry.register(1, world.device(), {"from": world.registrar})
@@ -79,12 +79,12 @@ def test_bind_certificate_happens_once(world):
 
 
 def test_bind_certificate_of_another_registry_is_refused(world):
-    registry = DeviceRegistry.deploy(world.manager, {"from": world.admin})
+    registry = world.deploy(DeviceRegistry, world.manager)
     with refuses("CertificateInvalid", world.certificate.address):
         registry.bindCertificate(world.certificate, {"from": world.admin})
     with pytest.raises(Exception, match="revert"):
         registry.bindCertificate(world.stranger, {"from": world.admin})
-    own = EnergyCertificate.deploy(world.manager, registry, world.notary, "", {"from": world.admin})
+    own = world.deploy(EnergyCertificate, world.manager, registry, world.notary, "")
     tx = registry.bindCertificate(own, {"from": world.admin})
     assert tx.events["CertificateBound"]["certificate"] == own
 

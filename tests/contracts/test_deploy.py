@@ -1,4 +1,5 @@
-"""scripts/deploy.py: from the committed artifacts, once, checked"""
+"""scripts/deploy.py: over brownie's connection and accounts, from the committed artifacts. What does not need brownie
+is tested in tests/deploy."""
 
 import json
 
@@ -36,11 +37,10 @@ def test_deploy_writes_a_book_that_checks(world, settings):
     assert book["deployedBlock"] == book["contracts"]["AccessManager"]["block"]
     assert book["roles"]["administrator"] == {"id": 0, "holder": world.buyer.address, "delaySeconds": 100}
     assert deploy.check(book) > 90
-    manager = deploy.contract_at(book, "AccessManager")
-    assert plain(manager.hasRole(0, world.admin)) == (False, 0)
-    assert plain(manager.hasRole(0, world.buyer)) == (True, 100)
-    certificate = deploy.contract_at(book, "EnergyCertificate")
-    assert certificate.uri(1) == "https://w.example/c/{id}.json"
+    has_role = run.contract("AccessManager").functions.hasRole
+    assert plain(has_role(0, world.admin.address).call()) == (False, 0)
+    assert plain(has_role(0, world.buyer.address).call()) == (True, 100)
+    assert run.contract("EnergyCertificate").functions.uri(1).call() == "https://w.example/c/{id}.json"
 
 
 def test_deploy_again_sends_nothing(world, settings):
@@ -75,14 +75,14 @@ def test_deploy_cut_short_anywhere_is_taken_up_again(world, settings, monkeypatc
 
 
 def test_deploy_on_a_chain_begun_anew_deploys_anew(world, settings):
-    book = deploy.new_book(settings)
-    book["contracts"] = {"AccessManager": {"address": "0x" + "11" * 20, "block": 1, "codeHash": "0x", "transaction": "0x"}}
+    lost = {"address": "0x" + "11" * 20, "block": 1, "codeHash": "0x", "transaction": "0x"}
+    book = {"schema": "wattmark/addresses/1", "chainId": web3.eth.chain_id, "contracts": {"AccessManager": lost}}
     deploy.write(settings.book, book)
     assert len(deploy.deploy(world.admin, settings).deployed) == 6
 
 
 def test_deploy_with_the_book_of_another_chain_is_refused(world, settings):
-    deploy.write(settings.book, {**deploy.new_book(settings), "chainId": 1})
+    deploy.write(settings.book, {"schema": "wattmark/addresses/1", "chainId": 1, "contracts": {}})
     with pytest.raises(deploy.DeployError, match="is for chain 1"):
         deploy.deploy(world.admin, settings)
 
@@ -96,96 +96,63 @@ def test_deploy_over_other_code_is_refused(world, settings):
         deploy.deploy(world.admin, settings)
 
 
-def test_check_finds_what_differs(world, settings):
-    settings = deploy.Settings(**{**vars(settings), "admin_delay_seconds": 0})
-    deploy.deploy(world.admin, settings)
-    book = json.loads(settings.book.read_text())
-    manager = deploy.contract_at(book, "AccessManager")
-    manager.grantRole(1, world.stranger, 0, {"from": world.buyer})
-    with pytest.raises(deploy.DeployError, match="holders of registrar"):
-        deploy.check(book)
-    manager.revokeRole(1, world.stranger, {"from": world.buyer})
-    deploy.check(book)
-    notary = book["contracts"]["Notary"]["address"]
-    pause = deploy.selectors(("pause()",))
-    manager.setTargetFunctionRole(notary, pause, 1, {"from": world.buyer})
-    with pytest.raises(deploy.DeployError, match=r"role of Notary.pause\(\): 1, should be 3"):
-        deploy.check(book)
-    manager.setTargetFunctionRole(notary, pause, 3, {"from": world.buyer})
-    manager.setTargetClosed(notary, True, {"from": world.buyer})
-    with pytest.raises(deploy.DeployError, match="Notary closed: True"):
-        deploy.check(book)
-    manager.setTargetClosed(notary, False, {"from": world.buyer})
-    for path, wrong, told in (
-        (("contracts", "Notary", "codeHash"), "0x00", "Notary code hash"),
-        (("threshold",), 3, "Notary threshold"),
-        (("signers",), [], "Notary signers"),
-        (("roles", "administrator", "delaySeconds"), 5, "administrator 0x"),
-    ):
-        altered = json.loads(settings.book.read_text())
-        inner = altered
-        for step in path[:-1]:
-            inner = inner[step]
-        inner[path[-1]] = wrong
-        with pytest.raises(deploy.DeployError, match=told):
-            deploy.check(altered)
-
-
 def test_masked_code_hides_immutables_and_nothing_else():
     document = {"immutableReferences": {"7": [{"start": 1, "length": 2}]}, "deployedBytecode": "0x00"}
     assert deploy.masked(b"\x01\x02\x03\x04", document) == b"\x01\x00\x00\x04"
 
 
-def test_settings_come_from_the_environment(world, monkeypatch, tmp_path):
-    for name, value in {
-        "WATTMARK_SIGNERS": f" {world.stranger.address.lower()},{world.buyer.address}",
-        "WATTMARK_GUARDIAN": world.guardian.address,
-        "WATTMARK_ADMIN_DELAY": "7",
-        "WATTMARK_ADDRESSES": str(tmp_path / "book.json"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    settings = deploy.Settings.from_environment(world.admin.address)
-    assert settings.signers == tuple(sorted((world.stranger.address, world.buyer.address), key=str.lower))
-    assert (settings.threshold, settings.admin_delay_seconds, settings.book) == (2, 7, tmp_path / "book.json")
-    assert settings.holders["guardian"] == world.guardian.address
-    assert settings.holders["administrator"] == world.admin.address
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "told"),
-    [
-        ("WATTMARK_SIGNERS", "0x12", "WATTMARK_SIGNERS: '0x12' is not an address"),
-        ("WATTMARK_THRESHOLD", "two", "WATTMARK_THRESHOLD: 'two' is not a whole number"),
-        ("WATTMARK_GUARDIAN", "Alice", "WATTMARK_GUARDIAN: 'Alice' is not an address"),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused_by_name(world, monkeypatch, variable, value, told):
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(deploy.DeployError, match=told):
-        deploy.Settings.from_environment(world.admin.address)
-
-
-@pytest.mark.parametrize("missing", ["WATTMARK_SIGNERS", "WATTMARK_REGISTRAR", "WATTMARK_FACTOR_PUBLISHER", "WATTMARK_GUARDIAN"])
-def test_settings_of_a_live_network_have_no_defaults(world, monkeypatch, missing):
-    monkeypatch.setattr(deploy.network, "show_active", lambda: "local")
-    for name in ("WATTMARK_SIGNERS", "WATTMARK_REGISTRAR", "WATTMARK_FACTOR_PUBLISHER", "WATTMARK_GUARDIAN"):
-        monkeypatch.setenv(name, "" if name == missing else world.buyer.address)
-    with pytest.raises(deploy.DeployError, match=missing):
-        deploy.Settings.from_environment(world.admin.address)
-
-
-def test_sender_is_the_keystores_account(monkeypatch, tmp_path):
+def keystore(folder):
+    """A keystore with its password, and the private key in it."""
     private_key = key("deployer")
-    (tmp_path / "keystore.json").write_text(json.dumps(Account.encrypt(private_key, "secret", iterations=2)))
-    (tmp_path / "password").write_text("secret\n")
+    (folder / "keystore.json").write_text(json.dumps(Account.encrypt(private_key, "secret", iterations=2)))
+    (folder / "password").write_text("secret\n")
+    given = {"WATTMARK_KEYSTORE": str(folder / "keystore.json"), "WATTMARK_PASSWORD_FILE": str(folder / "password")}
+    return private_key, given
+
+
+def test_sender_is_the_keystores_account(tmp_path):
+    private_key, given = keystore(tmp_path)
+    sender = deploy.sender(environment=given)
+    assert sender.address == Account.from_key(private_key).address
+    assert deploy.signer_of(sender).key == Account.from_key(private_key).key
+
+
+def test_sender_without_the_right_password_is_refused(tmp_path):
+    _, given = keystore(tmp_path)
     (tmp_path / "wrong").write_text("guess\n")
-    monkeypatch.setenv("WATTMARK_KEYSTORE", str(tmp_path / "keystore.json"))
-    with pytest.raises(deploy.DeployError, match="WATTMARK_PASSWORD_FILE"):
-        deploy.sender()
-    monkeypatch.setenv("WATTMARK_PASSWORD_FILE", str(tmp_path / "wrong"))
     with pytest.raises(deploy.DeployError, match="does not open it"):
-        deploy.sender()
-    monkeypatch.setenv("WATTMARK_PASSWORD_FILE", str(tmp_path / "password"))
-    assert deploy.sender().address == Account.from_key(private_key).address
-    monkeypatch.delenv("WATTMARK_KEYSTORE")
-    assert deploy.sender() == accounts[0]
+        deploy.sender(environment={**given, "WATTMARK_PASSWORD_FILE": str(tmp_path / "wrong")})
+    with pytest.raises(deploy.DeployError, match="needs WATTMARK_PASSWORD_FILE"):
+        deploy.sender(environment={"WATTMARK_KEYSTORE": given["WATTMARK_KEYSTORE"]})
+    with pytest.raises(deploy.DeployError, match="absent cannot be read"):
+        deploy.sender(environment={**given, "WATTMARK_KEYSTORE": str(tmp_path / "absent")})
+
+
+def test_sender_is_the_key_in_the_environment():
+    private_key = Account.from_key(key("deployer")).key.hex()
+    assert deploy.sender(environment={"WATTMARK_DEPLOYER_KEY": private_key}).address == address(private_key)
+
+
+def address(private_key):
+    return Account.from_key(private_key).address
+
+
+def test_sender_from_a_damaged_key_shows_no_part_of_it():
+    with pytest.raises(deploy.DeployError, match="WATTMARK_DEPLOYER_KEY is not a private key") as caught:
+        deploy.sender(environment={"WATTMARK_DEPLOYER_KEY": "0xdeadbeef"})
+    assert "deadbeef" not in str(caught.value) and caught.value.__suppress_context__
+
+
+def test_sender_on_a_public_network_is_never_the_nodes_account():
+    assert deploy.sender(environment={}) == accounts[0]
+    with pytest.raises(deploy.DeployError, match="nothing to sign with"):
+        deploy.sender(public=True, environment={})
+
+
+def test_address_without_key_opens_no_keystore(tmp_path):
+    private_key, given = keystore(tmp_path)
+    del given["WATTMARK_PASSWORD_FILE"]
+    assert deploy.address_without_key(web3, True, given) == address(private_key)
+    assert deploy.address_without_key(web3, True, {"WATTMARK_DEPLOYER": accounts[3].address}) == accounts[3]
+    with pytest.raises(deploy.DeployError, match="who would deploy"):
+        deploy.address_without_key(web3, True, {})

@@ -207,7 +207,12 @@ def test_issue_private_device_is_for_its_account_only(world):
 def test_issue_under_debt_nets_it_first(world, day):
     world.indebt(1, 25_000)
     tx = world.issue(day(0))
-    assert dict(tx.events["Settled"]) == {"id": day(0).id, "account": world.generator, "amountWh": 20_000, "debtWh": 5_000}
+    assert dict(tx.events["Settled"]) == {
+        "id": day(0).id,
+        "account": world.generator,
+        "amountWh": 20_000,
+        "debtWh": 5_000,
+    }
     assert tx.events["Issued"]["energyWh"] == 20_000 and "TransferSingle" not in tx.events
     tx = world.issue(day(1))
     assert dict(tx.events["Settled"]) == {"id": day(1).id, "account": world.generator, "amountWh": 5_000, "debtWh": 0}
@@ -250,7 +255,9 @@ def test_pause_stops_issuing_and_correcting_only(world, day):
     with refuses("Paused"):
         world.correct(correction, corrected)
     with refuses("Paused"):
-        world.certificate.issueAndRetire(tree.root, day(1), tree.proof(day(1)), world.details(), {"from": world.generator})
+        world.certificate.issueAndRetire(
+            tree.root, day(1), tree.proof(day(1)), world.details(), {"from": world.generator}
+        )
     with refuses("Paused"):
         world.certificate.pause({"from": world.guardian})
     world.certificate.safeTransferFrom(world.generator, world.buyer, issued.id, 10, b"", {"from": world.generator})

@@ -25,7 +25,12 @@ def test_issue_and_retire_ends_it_without_a_mint(world, day):
     assert "TransferSingle" not in tx.events
     assert tx.events["Issued"]["energyWh"] == 20_000
     retired = tx.events["Retired"]
-    assert (retired["number"], retired["account"], retired["id"], retired["amount"]) == (1, world.generator, day(0).id, 20_000)
+    assert (retired["number"], retired["account"], retired["id"], retired["amount"]) == (
+        1,
+        world.generator,
+        day(0).id,
+        20_000,
+    )
     assert plain(retired["details"]) == plain(world.details())
     assert world.certificate.retiredOf(world.generator, day(0).id) == 20_000
     assert world.certificate.balanceOf(world.generator, day(0).id) == 0

@@ -130,7 +130,9 @@ def test_issue_many_with_too_little_gas_says_how_much(world):
     world.register(3, account=holder.address)
     tree = world.notarize(Statement(3, JULY_2016))
     with pytest.raises(Exception, match=r"GasTooLow: \d+, 309375"):
-        world.certificate.issueMany.call(tree.root, tree.statements, [], [], {"from": world.stranger, "gas_limit": 250_000})
+        world.certificate.issueMany.call(
+            tree.root, tree.statements, [], [], {"from": world.stranger, "gas_limit": 250_000}
+        )
 
 
 def test_issue_many_of_nothing_is_refused(world, day):

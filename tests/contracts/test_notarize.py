@@ -178,7 +178,7 @@ def test_notarize_with_malformed_signatures_is_refused(world, day):
 
 def test_notarize_signatures_for_another_chain_or_deployment_are_refused(world, day):
     batch = world.batch([day(0)])
-    twin = Notary.deploy(world.manager, [address(key) for key in world.witnesses], 3, {"from": world.admin})
+    twin = world.deploy(Notary, world.manager, [address(key) for key in world.witnesses], 3)
     for contract, chain_id in ((twin.address, None), (None, web3.eth.chain_id + 1)):
         message = world.message(batch, contract, chain_id)
         signatures = [reference.sign(message, key) for key in world.witnesses[:3]]

@@ -14,7 +14,11 @@ def test_register_new_device_is_kept_whole(world):
         "0x" + field.hex() if isinstance(field, bytes) else field for field in device
     )
     event = tx.events["DeviceRegistered"]
-    assert (event["deviceId"], event["account"], event["meterHash"]) == (9, world.generator, "0x" + keccak(b"meter 1").hex())
+    assert (event["deviceId"], event["account"], event["meterHash"]) == (
+        9,
+        world.generator,
+        "0x" + keccak(b"meter 1").hex(),
+    )
     assert world.registry.deviceOfMeter(keccak(b"meter 1")) == 9
     zone, country = world.registry.zoneOf(9)
     assert (bytes(zone), bytes(country)) == (b"RMPA".ljust(16, b"\0"), b"US")
@@ -50,7 +54,12 @@ def test_register_known_id_is_refused(world):
     ],
 )
 def test_register_bad_field_is_refused_by_name(world, field, value):
-    names = {"capacityW": "capacity_w", "fuelCode": "fuel_code", "technologyCode": "technology_code", "gridZone": "grid_zone"}
+    names = {
+        "capacityW": "capacity_w",
+        "fuelCode": "fuel_code",
+        "technologyCode": "technology_code",
+        "gridZone": "grid_zone",
+    }
     names |= {"meterHash": "meter_hash", "activeFrom": "active_from", "activeUntil": "active_until"}
     with refuses("DeviceFieldInvalid", 1, field):
         world.register(1, **{names.get(field, field): value})

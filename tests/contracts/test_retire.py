@@ -165,7 +165,7 @@ def test_retire_by_sig_with_anything_changed_is_refused(world, day, holder, chan
 
 def test_retire_by_sig_for_another_chain_deployment_token_or_request_is_refused(world, day, holder):
     values = request(world, holder, day)
-    twin = EnergyCertificate.deploy(world.manager, world.registry, world.notary, "", {"from": world.admin})
+    twin = world.deploy(EnergyCertificate, world.manager, world.registry, world.notary, "")
     foreign = [
         sign(world, "Retire", values, chain_id=web3.eth.chain_id + 1),
         sign(world, "Retire", values, contract=twin),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from eth_utils import function_signature_to_4byte_selector
 
-from scripts import deploy
+from scripts.addresses import MANAGED, changing_functions
 from scripts.roles import ADMIN_DELAY_SECONDS, ROLES
 from tests.contracts import reference
 from tests.contracts.world import address, now, refuses, travel
@@ -18,19 +18,13 @@ def entries():
     return [(role, name, one) for role in ROLES for name, signatures in role.functions.items() for one in signatures]
 
 
-@pytest.fixture
-def holders(world):
-    people = [world.admin, world.registrar, world.publisher, world.guardian, world.authoriser, world.recorder]
-    return dict(zip(range(7), [*people, world.recorder], strict=True))
-
-
-def test_roles_let_their_holders_call_and_nobody_else(world, holders):
-    everyone = {account.address: account for account in [*holders.values(), world.stranger, world.generator]}
+def test_roles_let_their_holders_call_and_nobody_else(world):
+    everyone = {account.address: account for account in [*world.holders.values(), world.stranger, world.generator]}
     for role, name, signature in entries():
         selector = function_signature_to_4byte_selector(signature)
         for who in everyone.values():
             allowed, delay = world.manager.canCall(who, world.contracts[name], selector)
-            assert (bool(allowed), int(delay)) == (who == holders[role.id], 0), (who, name, signature)
+            assert (bool(allowed), int(delay)) == (who == world.holders[role.id], 0), (who, name, signature)
 
 
 def test_role_table_holds_every_restricted_function_and_no_other():
@@ -44,7 +38,7 @@ def test_role_table_holds_every_restricted_function_and_no_other():
 
 def test_role_table_names_functions_that_exist():
     for _, name, signature in entries():
-        assert signature in deploy.changing_functions(name)
+        assert signature in changing_functions(name)
 
 
 def test_docs_hold_the_role_table():
@@ -78,11 +72,11 @@ def test_administration_waits_and_can_be_watched(world):
     assert list(world.notary.signerSet(2)[0]) == signers
 
 
-def test_guardian_powers_end_there(world, holders):
+def test_guardian_powers_end_there(world):
     """Of all functions that change something the guardian may call four."""
     allowed = set()
-    for name in deploy.MANAGED:
-        for signature in deploy.changing_functions(name):
+    for name in MANAGED:
+        for signature in changing_functions(name):
             selector = function_signature_to_4byte_selector(signature)
             if world.manager.canCall(world.guardian, world.contracts[name], selector)[0]:
                 allowed.add(f"{name}.{signature.split('(')[0]}")

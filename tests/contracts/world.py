@@ -1,12 +1,10 @@
 """The deployed contracts with named actors, and the steps that contract tests begin with.
 
 The contracts are compiled from contracts/ by brownie, the AccessManager comes from its artifact. Roles are
-set by scripts/deploy.py, as everywhere.
+those of scripts/roles.py, without delays.
 """
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import brownie
 from brownie import (
@@ -22,7 +20,8 @@ from brownie import (
 from eth_account import Account
 from eth_utils import keccak
 
-from scripts import deploy
+from scripts.addresses import artifact, selectors
+from scripts.roles import ROLES
 from tests.contracts import reference
 from tests.contracts.attackers_build import build
 from tests.contracts.reference import DAY, FINAL, GENERATION, PUBLIC, Batch, Details, Statement, Tree
@@ -67,7 +66,7 @@ class World:
         self.domain = ("Wattmark Notary", self.notary.address)
 
     def _deploy(self) -> None:
-        manager = deploy.artifact("AccessManager")
+        manager = artifact("AccessManager")
         factory = web3.eth.contract(abi=manager["abi"], bytecode=manager["bytecode"])
         receipt = self.admin.transfer(data=factory.constructor(self.admin.address).data_in_transaction, silent=True)
         self.manager = Contract.from_abi("AccessManager", receipt.contract_address, manager["abi"], persist=False)
@@ -76,23 +75,40 @@ class World:
         self.registry = DeviceRegistry.deploy(self.manager, sender)
         self.notary = Notary.deploy(self.manager, signers, self.threshold, sender)
         self.factors = EmissionFactors.deploy(self.manager, sender)
-        self.certificate = EnergyCertificate.deploy(self.manager, self.registry, self.notary, "https://w.example/c/", sender)
-        self.outcome = MitigationOutcome.deploy(self.manager, self.certificate, self.factors, "https://w.example/o/", sender)
-        holders = {
-            "administrator": self.admin.address,
-            "registrar": self.registrar.address,
-            "factor publisher": self.publisher.address,
-            "guardian": self.guardian.address,
-            "authoriser": self.authoriser.address,
-            "transfer recorder": self.recorder.address,
-            "adjustment recorder": self.recorder.address,
+        self.certificate = EnergyCertificate.deploy(
+            self.manager, self.registry, self.notary, "https://w.example/c/", sender
+        )
+        self.outcome = MitigationOutcome.deploy(
+            self.manager, self.certificate, self.factors, "https://w.example/o/", sender
+        )
+        self.contracts = {
+            contract._name: contract
+            for contract in (self.manager, self.registry, self.notary, self.factors, self.certificate, self.outcome)
         }
-        contracts = (self.manager, self.registry, self.notary, self.factors, self.certificate, self.outcome)
-        book = {"contracts": {c._name: {"address": c.address} for c in contracts}}
-        run = deploy.Deployment(self.admin, SimpleNamespace(holders=holders, admin_delay_seconds=0), book)
-        deploy.bind(run)
-        deploy.set_roles(run)
-        self.contracts = {c._name: c for c in contracts}
+        self.registry.bindCertificate(self.certificate, sender)
+        self.certificate.bindConverter(self.outcome, sender)
+        self.holders = dict(
+            zip(
+                (role.id for role in ROLES),
+                (
+                    self.admin,
+                    self.registrar,
+                    self.publisher,
+                    self.guardian,
+                    self.authoriser,
+                    self.recorder,
+                    self.recorder,
+                ),
+                strict=True,
+            )
+        )
+        calls = []
+        for role in ROLES:
+            for name, signatures in role.functions.items():
+                target = self.contracts[name]
+                calls.append(self.manager.setTargetFunctionRole.encode_input(target, selectors(signatures), role.id))
+            calls.append(self.manager.grantRole.encode_input(role.id, self.holders[role.id], 0))
+        self.manager.multicall(calls, sender)
 
     # -- devices --
 
@@ -210,7 +226,12 @@ class World:
     def authorise(self, authorisation_id: int = 7, **changes: object):
         return self.outcome.authorise(authorisation_id, self.authorisation(**changes), {"from": self.authoriser})
 
-    # -- attackers --
+    # -- further contracts --
+
+    def deploy(self, container, *arguments: object):
+        """One more deployment of a contract of ours, for this test only: brownie is not told to remember it."""
+        receipt = self.admin.transfer(data=container.deploy.encode_input(*arguments), silent=True)
+        return Contract.from_abi(container._name, receipt.contract_address, container.abi, persist=False)
 
     def attacker(self, name: str, *arguments: object, sender=None):
         """Deploy a contract of tests/contracts/attackers."""

@@ -617,6 +617,20 @@ def test_verify_events_rewritten_without_their_proofs_are_mismatch(world, tmp_pa
     assert (code, found["inclusion"]) == (1, "mismatch")
 
 
+def test_verify_transaction_damaged_past_recognition_is_mismatch(world, tmp_path, fast):
+    """Its events are no longer known as ours, and it is still not passed over."""
+    for topic, name in verify.TOPICS.items():
+        if name in ("Issued", "SignersSet"):
+
+            def edit(transactions, topic=topic):
+                return [
+                    {**one, "receipt": one["receipt"].replace(topic.hex(), bytes(32).hex())} for one in transactions
+                ]
+
+            code, found = judged(resealed(world.statement, tmp_path / "x.zip", transactions=edit))
+            assert (code, found["finality"]) == (1, "mismatch")
+
+
 def test_verify_archive_of_another_batch_is_mismatch(world, tmp_path, fast):
     def swap(members):
         name = next(name for name in members if name.startswith("archives/") and name.endswith(".json"))

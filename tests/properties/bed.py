@@ -1,6 +1,6 @@
 """The contracts on an EVM in this process: deploys committed artifacts, encodes calls, decodes answers.
 
-Run as a module, it compiles the helper contracts: `python -m tests.properties.bed`.
+Run as a module, it compiles the contract accounts: `python -m tests.properties.bed`.
 """
 
 from __future__ import annotations
@@ -162,9 +162,7 @@ class Bed:
         name, inputs = self.abis[contract].events[bytes(topics[0])]
         indexed = iter(topics[1:])
         rest = iter(decode([kind for kind, is_indexed in inputs if not is_indexed], bytes(data)))
-        values = [
-            decode([kind], bytes(next(indexed)))[0] if is_indexed else next(rest) for kind, is_indexed in inputs
-        ]
+        values = [decode([kind], bytes(next(indexed)))[0] if is_indexed else next(rest) for kind, is_indexed in inputs]
         if name == "Reentered":
             values = [values[0], None if values[0] else self.decode_error(values[1])]
         return (contract, name, plain(values))
@@ -215,7 +213,7 @@ def artifact(name: str) -> dict:
 
 @cache
 def actors() -> dict:
-    """The helper contracts by name, and `source`: the sha256 of what they were compiled from."""
+    """The contracts of Actors.sol by name, and `source`: the sha256 of what they were compiled from."""
     return json.loads((SOLIDITY / "Actors.json").read_text(encoding="utf-8"))
 
 
@@ -238,8 +236,10 @@ def compile_actors(solc: Path) -> dict:
     if wrong:
         raise SystemExit("\n".join(wrong))
     compiled = {
-        name: {"abi": output["contracts"]["Actors.sol"][name]["abi"],
-               "bytecode": output["contracts"]["Actors.sol"][name]["evm"]["bytecode"]["object"]}
+        name: {
+            "abi": output["contracts"]["Actors.sol"][name]["abi"],
+            "bytecode": output["contracts"]["Actors.sol"][name]["evm"]["bytecode"]["object"],
+        }
         for name in ("Lens", "Receiver")
     }
     return {"source": source_hash(), **compiled}

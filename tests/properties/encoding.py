@@ -29,7 +29,10 @@ def keccak(data: bytes) -> bytes:
 def encode(types: Sequence[str], values: Sequence[Any]) -> bytes:
     """ABI encoding. Plain integers and bytes32 are put down here, which is much faster; the rest is eth_abi's."""
     if len(types) == len(values) and all(kind in WORDS for kind in types):
-        words = [v.to_bytes(WORDS[kind], "big").rjust(32, b"\0") if WORDS[kind] else v for kind, v in zip(types, values, strict=True)]
+        words = [
+            v.to_bytes(WORDS[kind], "big").rjust(32, b"\0") if WORDS[kind] else v
+            for kind, v in zip(types, values, strict=True)
+        ]
         if all(len(word) == 32 for word in words):
             return b"".join(words)
     return eth_abi.encode(list(types), list(values))
@@ -292,9 +295,7 @@ def recover(digest: bytes, signature: bytes) -> str | None:
     if len(signature) != 65 or signature[64] not in (27, 28):
         return None
     try:
-        public = PublicKey.from_signature_and_message(
-            signature[:64] + bytes([signature[64] - 27]), digest, hasher=None
-        )
+        public = PublicKey.from_signature_and_message(signature[:64] + bytes([signature[64] - 27]), digest, hasher=None)
     except Exception:  # coincurve raises a bare Exception where no point fits
         return None
     return _address(public)

@@ -151,9 +151,11 @@ class Bench(RuleBasedStateMachine):
             elif name == "Consumed":
                 self.consumed.update(dict_sum(values[1], values[2]))
             elif name == "Converted":
-                account, certificate_id, outcome_id, amount_wh, co2e_g, rest = values
+                _account, _certificate_id, outcome_id, amount_wh, co2e_g, rest = values
                 factor = self.world.factors.factors[outcome_id >> 224]
-                always(amount_wh * factor.grams_per_mwh == co2e_g * 10**6 + rest and rest < 10**6, "grams by the factor")
+                always(
+                    amount_wh * factor.grams_per_mwh == co2e_g * 10**6 + rest and rest < 10**6, "grams by the factor"
+                )
                 self.converted[outcome_id] += co2e_g
                 self.converted_by_authorisation[outcome_id >> 128 & 2**64 - 1] += co2e_g
             elif name == "ApprovalForAll":
@@ -195,7 +197,9 @@ class Bench(RuleBasedStateMachine):
         lists = (ids, outcome_ids, accounts, roots, devices)
         words = self.bed.look((CERTIFICATE, OUTCOME, NOTARY), lists)
         expected = self._expected_words(*lists)
-        assert words == expected or not self.system.compares, f"state differs from the model: {words} instead of {expected}"
+        assert words == expected or not self.system.compares, (
+            f"state differs from the model: {words} instead of {expected}"
+        )
         self._check_holdings(words, ids, outcome_ids, accounts)
         self._check_roots(words, roots, len(ids) * (2 * len(accounts) + 2) + len(outcome_ids) * 2 * len(accounts))
         self._check_authorisations()
@@ -241,7 +245,9 @@ class Bench(RuleBasedStateMachine):
             always(retired[key] >= amount, "retired never falls")
         for (token, id_, account), balance in self.holdings_before.items():
             if holdings[token, id_, account] < balance:
-                may = account in self.acting | self.signing or any((account, one) in self.approvals for one in self.acting)
+                may = account in self.acting | self.signing or any(
+                    (account, one) in self.approvals for one in self.acting
+                )
                 always(may, "only the holder moves tokens")
         self.holdings_before, self.retired_before = holdings, retired
 
@@ -254,7 +260,10 @@ class Bench(RuleBasedStateMachine):
         for authorisation_id in self.world.outcome.authorisations:
             if self.converted_by_authorisation[authorisation_id]:
                 terms = model.Authorisation(*self.bed.read(OUTCOME, "authorisation", authorisation_id))
-                always(terms.converted_g == self.converted_by_authorisation[authorisation_id] <= terms.cap_g, "authorised cap")
+                always(
+                    terms.converted_g == self.converted_by_authorisation[authorisation_id] <= terms.cap_g,
+                    "authorised cap",
+                )
 
     # -- choosing -------------------------------------------------------------------------------------------------
 
@@ -394,7 +403,8 @@ class Bench(RuleBasedStateMachine):
         if not found:
             numbers = [devices[(pick + i) % len(devices)] for i in range(min(3, len(devices)))]
             statements = [
-                self.make_statement(number, pick % 97 + i, pick % 5, 5 + pick + i, False) for i, number in enumerate(numbers)
+                self.make_statement(number, pick % 97 + i, pick % 5, 5 + pick + i, False)
+                for i, number in enumerate(numbers)
             ]
             sealed = self.seal(distinct(statements))
             found = [(sealed, statement) for statement in sealed.statements]
@@ -738,9 +748,13 @@ class NotaryRules:
 
 
 class IssuingRules:
-    @step(pick=ANY, caller=st.integers(0, 5), twist=twists("any", "stranger", "proof", "energy", "root", "paused", straight=3))
+    @step(
+        pick=ANY,
+        caller=st.integers(0, 5),
+        twist=twists("any", "stranger", "proof", "energy", "root", "paused", "overlap", straight=3),
+    )
     def issue(self, pick: int, caller: int, twist: str) -> None:
-        sealed, statement = self.some_issuable(pick)
+        sealed, statement = self.some_overlapping(pick) if twist == "overlap" else self.some_issuable(pick)
         if twist == "any":
             sealed, statement = list(self.known.values())[pick % len(self.known)]
         who = self.payee(statement)
@@ -757,21 +771,39 @@ class IssuingRules:
             self.prepare(self.holder_of(GUARDIAN), CERTIFICATE, "pause")
         self.send(who, CERTIFICATE, "issue", root, statement, proof)
 
+    def some_overlapping(self, pick: int) -> tuple[Sealed, Statement]:
+        """One that reaches over the border of a word of 128 slots to where something is certified, on free slots before."""
+        device_id = (1, 2, 5)[pick % 3]
+        step_ = self.world.registry.devices[device_id].granularity
+        border = -(-FIRST_PERIOD // (128 * step_)) * 128 * step_ + pick // 3 % 9 * 128 * step_ * (step_ < DAY)
+        first = self.make_statement(device_id, 0, 0, 9, True)
+        taken = first._replace(start=border + pick // 27 % 3 * step_)
+        if self.world.certificate._is_free(taken):
+            sealed = self.seal([taken])
+            self.prepare(self.payee(taken), CERTIFICATE, "issue", sealed.root, taken, sealed.tree.proof(taken))
+        over = first._replace(start=border - step_, duration=5 * step_, profile_hash=model.keccak(first.profile_hash))
+        return self.seal([over]), over
+
     @step(
         drawn=STATEMENTS,
         pick=ANY,
         fresh=st.booleans(),
-        twist=twists("order", "proof", "stranger", "none", "short of gas", "inside", straight=3),
+        twist=twists("understated", "order", "proof", "stranger", "none", "short of gas", "inside", straight=3),
     )
     def issue_many(self, drawn: list, pick: int, fresh: bool, twist: str) -> None:
         """Several statements of one batch, some of them issued before, some to contracts."""
+        fresh = fresh or twist == "understated"
         if fresh or not self.issuable():
             statements = [
                 self.make_statement(device_id, offset, min(length, 5), 4 + level, False)
                 for device_id, offset, length, level, _ in drawn
                 if device_id in ((1, 2, 4, 5) if pick % 4 else (1, 3))
             ] or [self.make_statement(4, pick % 97, 0, 7, False)]
-            sealed = self.seal(distinct(statements))
+            statements = distinct(statements)
+            energy_wh = sum(statement.energy_wh for statement in statements)
+            sealed = self.seal(
+                statements, energy_wh=energy_wh * (pick % 4) // 4 if twist == "understated" else energy_wh
+            )
         else:
             self.mend()
             sealed, _ = self.issuable()[pick % len(self.issuable())]
@@ -848,7 +880,9 @@ class CorrectionRules:
         if not found:
             sealed, statement = self.some_issuable(pick)
             if pick % 5:
-                self.prepare(self.payee(statement), CERTIFICATE, "issue", sealed.root, statement, sealed.tree.proof(statement))
+                self.prepare(
+                    self.payee(statement), CERTIFICATE, "issue", sealed.root, statement, sealed.tree.proof(statement)
+                )
             after = statement._replace(
                 version=1,
                 previous_wh=statement.energy_wh,
@@ -893,7 +927,9 @@ class CorrectionRules:
         amount = amount_of(min(balance, debts.get(id_ >> 192, balance)), share)
         self.send(account, CERTIFICATE, "settleDebt", id_, amount)
 
-    @step(pick=ANY, owner=st.integers(0, 4), what=st.sampled_from(("setAccount", "deactivate", "register", "setCapacity")))
+    @step(
+        pick=ANY, owner=st.integers(0, 4), what=st.sampled_from(("setAccount", "deactivate", "register", "setCapacity"))
+    )
     def shed_debt(self, pick: int, owner: int, what: str) -> None:
         """Tries to be rid of a debt by another account, an end, or another device with the same meter."""
         debts = [one for one, debt in self.world.certificate.debts.items() if debt] or [1, 2, 4]
@@ -935,10 +971,23 @@ class TokenRules:
             caller = friends[pick % len(friends)] if friends else STRANGER
         target = {"nowhere": ZERO, "contract": self.bed.addresses[REGISTRY]}.get(twist, self.able()[to])
         self.send(
-            caller, token, "safeTransferFrom", account, target, id_ + (twist == "wrong id"), amount_of(balance, share), b""
+            caller,
+            token,
+            "safeTransferFrom",
+            account,
+            target,
+            id_ + (twist == "wrong id"),
+            amount_of(balance, share),
+            b"",
         )
 
-    @step(token=TOKENS, pick=ANY, to=st.integers(0, 4), share=SHARES, twist=twists("thief", "lengths", "none", "nowhere", straight=3))
+    @step(
+        token=TOKENS,
+        pick=ANY,
+        to=st.integers(0, 4),
+        share=SHARES,
+        twist=twists("thief", "lengths", "none", "nowhere", straight=3),
+    )
     def transfer_batch(self, token: str, pick: int, to: int, share: int, twist: str) -> None:
         account, ids, amounts = self._many(token, pick, share)
         if twist == "lengths":
@@ -956,12 +1005,23 @@ class TokenRules:
         # The same id twice is as good as twice the amount, so halves of what there is always suffice.
         return account, tuple(i for i, _ in chosen), tuple(amount_of(b, share) for _, b in chosen)
 
-    @step(token=TOKENS, owner=st.integers(0, 4), operator=st.integers(0, 4), approved=st.booleans(), twist=twists("nobody", straight=6))
+    @step(
+        token=TOKENS,
+        owner=st.integers(0, 4),
+        operator=st.integers(0, 4),
+        approved=st.booleans(),
+        twist=twists("nobody", straight=6),
+    )
     def approve(self, token: str, owner: int, operator: int, approved: bool, twist: str) -> None:
         target = ZERO if twist == "nobody" else self.able()[operator]
         self.send(self.able()[owner], token, "setApprovalForAll", target, approved)
 
-    @step(token=TOKENS, pick=ANY, share=SHARES, twist=twists("nobody", "no purpose", "backwards", "named", "thief", straight=3))
+    @step(
+        token=TOKENS,
+        pick=ANY,
+        share=SHARES,
+        twist=twists("nobody", "no purpose", "backwards", "named", "thief", straight=3),
+    )
     def retire(self, token: str, pick: int, share: int, twist: str) -> None:
         id_, account, balance = self.some_holding(pick, token)
         caller = STRANGER if twist == "thief" else account
@@ -1036,7 +1096,11 @@ class TokenRules:
 
 
 class ConversionRules:
-    @step(pick=ANY, year=st.integers(2023, 2090), twist=twists("stranger", "zone", "year", "grams", "source", "hash", "again"))
+    @step(
+        pick=ANY,
+        year=st.integers(2023, 2090),
+        twist=twists("stranger", "zone", "year", "grams", "source", "hash", "again"),
+    )
     def publish(self, pick: int, year: int, twist: str) -> None:
         zone = bytes(16) if twist == "zone" else ZONES[pick % 2][0]
         if twist == "again":
@@ -1134,7 +1198,12 @@ class ConversionRules:
         self.prepare(self.holder_of(AUTHORISER), OUTCOME, "authorise", id_, tuple(given))
         return id_
 
-    @step(pick=ANY, share=SHARES, authorised=st.booleans(), twist=twists("lengths", "none", "any", "thief", "direct", straight=4))
+    @step(
+        pick=ANY,
+        share=SHARES,
+        authorised=st.booleans(),
+        twist=twists("lengths", "none", "any", "thief", "direct", straight=4),
+    )
     def convert(self, pick: int, share: int, authorised: bool, twist: str) -> None:
         account, ids, amounts = self._many(CERTIFICATE, pick, share)
         if twist != "any":
@@ -1180,7 +1249,7 @@ class AccessRules:
     def _act(self, pick: int) -> tuple[int, Inner]:
         """A restricted act that would succeed now, and its role."""
         notary, certificate = self.world.notary, self.world.certificate
-        members, threshold, _ = notary.epochs[notary.epoch]
+        members, _threshold, _ = notary.epochs[notary.epoch]
         serial = self.next_serial()
         acts = [
             Inner(REGISTRY, "register", (100 + serial, device(ALICE, 100 + serial))),
@@ -1189,7 +1258,11 @@ class AccessRules:
             Inner(NOTARY, "unpause" if notary.paused else "pause", ()),
             Inner(CERTIFICATE, "unpause" if certificate.paused else "pause", ()),
             Inner(NOTARY, "setSigners", (tuple(key.address for key in WITNESSES[serial % 3 :]), 1 + serial % 3)),
-            Inner(OUTCOME, "authorise", (2000 + serial, (b"DE", 2024, 2030, 1, 0, 0, 1, 10**9, 0, ZERO, model.keccak(b"d"), "r"))),
+            Inner(
+                OUTCOME,
+                "authorise",
+                (2000 + serial, (b"DE", 2024, 2030, 1, 0, 0, 1, 10**9, 0, ZERO, model.keccak(b"d"), "r")),
+            ),
         ]
         if members:
             acts.append(Inner(NOTARY, "removeSigner", (members[0], "lost")))
@@ -1205,10 +1278,7 @@ class AccessRules:
     def act(self, pick: int, who: int, twist: str) -> None:
         """A restricted act, by whoever holds its role or by somebody else. The denial is held to the matrix itself."""
         role, call = self._act(pick)
-        if twist == "other" or role == ADMINISTRATOR:
-            caller = self.PEOPLE[who]
-        else:
-            caller = self.holder_of(role)
+        caller = self.PEOPLE[who] if twist == "other" or role == ADMINISTRATOR else self.holder_of(role)
         outcome = self.send(caller, *call[:2], *call.arguments)
         if outcome.success:
             always(self.bed.read(MANAGER, "hasRole", role, caller)[0], "only who has the role acts")
@@ -1240,7 +1310,13 @@ class AccessRules:
         )  # fmt: skip
         return acts[pick // 7 % len(acts)], caller
 
-    @step(pick=ANY, who=st.integers(0, 9), wait=st.sampled_from((0, 1, 1, 1, 1, 1, 1, 9)), through=st.booleans(), twist=twists("other", straight=4))
+    @step(
+        pick=ANY,
+        who=st.integers(0, 9),
+        wait=st.sampled_from((0, 1, 1, 1, 1, 1, 1, 9)),
+        through=st.booleans(),
+        twist=twists("other", straight=4),
+    )
     def carry_out(self, pick: int, who: int, wait: int, through: bool, twist: str) -> None:
         """What was scheduled: too early, in time, or too late; directly or through the manager; by others too."""
         if not self.scheduled:
@@ -1266,7 +1342,12 @@ class AccessRules:
         if not self.send(canceller, MANAGER, "cancel", caller, self.bed.addresses[call.target], call).success:
             self.scheduled.append((caller, call))
 
-    @step(role=st.integers(1, 6), who=st.integers(1, 9), delay=st.sampled_from((0, 0, 0, HOUR)), twist=twists("hasty", "other"))
+    @step(
+        role=st.integers(1, 6),
+        who=st.integers(1, 9),
+        delay=st.sampled_from((0, 0, 0, HOUR)),
+        twist=twists("hasty", "other"),
+    )
     def grant(self, role: int, who: int, delay: int, twist: str) -> None:
         arguments = (role, self.PEOPLE[who], delay)
         if twist != "hasty":
@@ -1311,7 +1392,9 @@ class ReentryRules:
         self.system.arm(first, self._reaction(pick, act, first, second, call[1:]))
         if twice:
             self.system.watch(second, root)
-            self.system.arm(second, self._reaction(pick // 3, self.ACTS[pick % len(self.ACTS)], second, first, call[1:]))
+            self.system.arm(
+                second, self._reaction(pick // 3, self.ACTS[pick % len(self.ACTS)], second, first, call[1:])
+            )
         self.send(*call)
         for receiver in (first, second):
             self.system.disarm(receiver)
@@ -1321,9 +1404,18 @@ class ReentryRules:
         own = [number for number in (4, 7) if self.world.registry.terms_at(number, self.world.now)[0] == to]
         if trigger == "issue" and own:
             sealed, statement = self.some_issuable(pick, own)
-            return (self.payee(statement), CERTIFICATE, "issue", sealed.root, statement, sealed.tree.proof(statement)), sealed.root
+            return (
+                self.payee(statement),
+                CERTIFICATE,
+                "issue",
+                sealed.root,
+                statement,
+                sealed.tree.proof(statement),
+            ), sealed.root
         if trigger == "issueMany" and own:
-            statements = [self.make_statement(4, pick % 97 + 9 * i, pick % 3, 60 + pick, False) for i in range(1 + pick % 3)]
+            statements = [
+                self.make_statement(4, pick % 97 + 9 * i, pick % 3, 60 + pick, False) for i in range(1 + pick % 3)
+            ]
             statements.append(self.make_statement(1, pick % 97, 1, 30, False))
             sealed = self.seal(distinct(statements))
             ordered, proof, flags = sealed.tree.multi_proof(sealed.statements)
@@ -1342,7 +1434,16 @@ class ReentryRules:
                 return (account, OUTCOME, "convert", (id_,), (max(1, balance // 2),), 0), root
         id_, account, balance = self.some_holding(pick)
         if trigger == "transferBatch":
-            return (account, CERTIFICATE, "safeBatchTransferFrom", account, to, (id_,), (max(1, balance // 2),), b""), root
+            return (
+                account,
+                CERTIFICATE,
+                "safeBatchTransferFrom",
+                account,
+                to,
+                (id_,),
+                (max(1, balance // 2),),
+                b"",
+            ), root
         return (account, CERTIFICATE, "safeTransferFrom", account, to, id_, max(1, balance // 2), b""), root
 
     def _reaction(self, pick: int, act: str, own: str, other: str, outer: tuple) -> Inner:
@@ -1353,7 +1454,13 @@ class ReentryRules:
         share = (balance, max(1, balance // 2), balance + 1)[pick % 3]
         if act in ("issue", "issueAndRetire", "issueMany"):
             found = self.issuable()
-            sealed, statement = found[pick % len(found)] if found else (self.sealed[-1], self.sealed[-1].statements[0]) if self.sealed else (None, None)
+            sealed, statement = (
+                found[pick % len(found)]
+                if found
+                else (self.sealed[-1], self.sealed[-1].statements[0])
+                if self.sealed
+                else (None, None)
+            )
             if sealed is None:
                 return Inner(CERTIFICATE, "cancelNonce", ())
             if act == "issueMany":
@@ -1383,7 +1490,11 @@ class ReentryRules:
             return rest[1].id
         return rest[1][0].id if function == "issueMany" else 1
 
-    @step(pick=ANY, mood=st.integers(1, 4), trigger=st.sampled_from(("issueMany", "issueMany", "issue", "transfer", "convert")))
+    @step(
+        pick=ANY,
+        mood=st.integers(1, 4),
+        trigger=st.sampled_from(("issueMany", "issueMany", "issue", "transfer", "convert")),
+    )
     def refuse(self, pick: int, mood: int, trigger: str) -> None:
         """A contract that refuses, lies or burns its gas: alone it undoes the call, among many it is passed over."""
         first, _ = self.system.receivers
@@ -1430,7 +1541,16 @@ class Reentering(ReentryRules, CorrectionRules, Bench):
 
 
 class WholeSystem(
-    ReentryRules, AccessRules, ConversionRules, TokenRules, CorrectionRules, IssuingRules, NotaryRules, RegistryRules, Clock, Bench
+    ReentryRules,
+    AccessRules,
+    ConversionRules,
+    TokenRules,
+    CorrectionRules,
+    IssuingRules,
+    NotaryRules,
+    RegistryRules,
+    Clock,
+    Bench,
 ):
     pass
 

@@ -1127,8 +1127,7 @@ class MitigationOutcome(Token):
                 raise Refusal("AuthorisationNotOpen", authorisation_id, state)
         self.world.certificate.consume(self.address(), caller, ids, amounts)
         booked = [
-            self._book(caller, id_, amount_wh, authorisation_id)
-            for id_, amount_wh in zip(ids, amounts, strict=True)
+            self._book(caller, id_, amount_wh, authorisation_id) for id_, amount_wh in zip(ids, amounts, strict=True)
         ]
         outcome_ids = tuple(outcome_id for outcome_id, _ in booked)
         grams = tuple(co2e_g for _, co2e_g in booked)
@@ -1296,9 +1295,7 @@ class World:
 
     def separator(self, domain: str, contract: str) -> bytes:
         if contract not in self._separators:
-            self._separators[contract] = encoding.domain_separator(
-                domain, self._bed.chain_id, self.addresses[contract]
-            )
+            self._separators[contract] = encoding.domain_separator(domain, self._bed.chain_id, self.addresses[contract])
         return self._separators[contract]
 
     # Saving and restoring: values are immutable, so copies are shallow.

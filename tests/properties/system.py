@@ -229,7 +229,11 @@ class System:
             start=1,
         ):
             do(registrar, "DeviceRegistry", "register", number, given)
-        for (zone, _), year, grams_per_mwh in ((ZONES[0], 2024, 363_400), (ZONES[0], 2025, 344_123), (ZONES[1], 2025, 111_000)):
+        for (zone, _), year, grams_per_mwh in (
+            (ZONES[0], 2024, 363_400),
+            (ZONES[0], 2025, 344_123),
+            (ZONES[1], 2025, 111_000),
+        ):
             source = model.keccak(zone + bytes([year - 2000]))
             do(publisher, "EmissionFactors", "publish", zone, year, grams_per_mwh, False, source, "national inventory")
 
@@ -254,7 +258,13 @@ class Histogram:
     def rows(self, machine: str | None = None) -> list[tuple[str, str, int, int, Counter]]:
         """(machine, rule, calls, successes, errors) in order."""
         return [
-            (name, rule, counter.total(), counter["success"], Counter({k: v for k, v in counter.items() if k != "success"}))
+            (
+                name,
+                rule,
+                counter.total(),
+                counter["success"],
+                Counter({k: v for k, v in counter.items() if k != "success"}),
+            )
             for (name, rule), counter in sorted(self.counts.items())
             if machine in (None, name)
         ]
