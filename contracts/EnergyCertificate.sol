@@ -397,9 +397,12 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
 
     /// @dev Never more from a root than it notarized.
     function _count(bytes32 root, uint64 notarizedWh, uint64 energyWh) private {
-        uint256 issuedWh = _issuedFrom[root] + energyWh;
+        _issuedFrom[root] = _issuedWith(root, notarizedWh, energyWh);
+    }
+
+    function _issuedWith(bytes32 root, uint64 notarizedWh, uint64 energyWh) private view returns (uint256 issuedWh) {
+        issuedWh = _issuedFrom[root] + energyWh;
         if (issuedWh > notarizedWh) revert BatchExhausted(root, issuedWh, notarizedWh);
-        _issuedFrom[root] = issuedWh;
     }
 
     /// @dev Books `energyWh` as issued, first against the device's debt. Returns what is left for the account.
@@ -473,6 +476,8 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     function _issueToCode(bytes32 root, uint64 notarizedWh, Statement calldata statement, Admitted memory admitted)
         private
     {
+        // An exhausted batch is not the receiver's refusal, and must not be logged as one.
+        _issuedWith(root, notarizedWh, statement.energyWh);
         // A call gets at most 63/64 of the gas left: with less, the sender could starve an honest receiver.
         uint256 needed = ITEM_GAS + ITEM_GAS / 32;
         if (gasleft() < needed) revert GasTooLow(gasleft(), needed);

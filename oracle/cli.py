@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import structlog
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -43,6 +45,12 @@ class Desk:
 
     def __init__(self, config_file: Path):
         self.config_file = config_file
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a configuration, or one was asked for by name and is missed."""
+        named = click.get_current_context().find_root().get_parameter_source("config_file")
+        return named is not ParameterSource.DEFAULT or self.config_file.exists()
 
     @cached_property
     def config(self) -> OracleConfig:
@@ -196,24 +204,37 @@ def cli(context: click.Context, config_file: Path, verbose: bool, log_file: Path
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--dry-run", is_flag=True, help="Read and report; keep nothing and need no database.")
+@click.option(
+    "--assume",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="With --dry-run: read without the sites file, with this setting of a source (docs/formats.md); may be repeated.",
+)
 @json_option
 @pass_desk
-def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
+def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str, ...], as_json: bool) -> None:
     """Take meter and weather files, or folders of them, and assess their device-days.
 
     A file is taken whole or refused whole; a refused row is kept with its line and reason. The same content again
-    changes nothing.
+    changes nothing. A dry run where there is no configuration looks into any file and says what it had to assume.
 
     \b
     Example: python -m oracle ingest inbox/
              python -m oracle ingest --dry-run meter.csv --json
+             python -m oracle ingest --dry-run meter.csv --assume timezone=Europe/Madrid --assume stamped=end
     """
-    from .pipeline import IngestedFile
+    from .pipeline import IngestedFile, inspect_unconfigured
     from .pipeline import ingest as ingest_files
     from .pipeline import inspect as inspect_file
 
+    given = dict(one.partition("=")[::2] for one in assume)
+    if given and not dry_run:
+        raise click.UsageError("--assume is for --dry-run; what is kept is read as the sites file says")
     if dry_run:
-        files = [inspect_file(desk.config, path) for path in paths]
+        if given or not desk.is_configured:
+            files = [inspect_unconfigured(path, given) for path in paths]
+        else:
+            files = [inspect_file(desk.config, path) for path in paths]
         if as_json:
             answers = [_dry_run_json(file) for file in files]
             print_json(answers[0] if len(answers) == 1 else answers)
@@ -243,6 +264,9 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, as_json: bool) ->
     refused = [(file.name, row.line, row.reason, row.text) for file in files for row in file.refused]
     if refused:
         print_table(f"Refused rows ({len(refused)})", ("file", "line", "reason", "text"), refused[:20])
+    for file in files:
+        if file.assumed:
+            print_table(f"Assumed of {file.name}", ("setting",), [(one,) for one in file.assumed])
     if outcome:
         print_table("Device-days", ("state", "count"), outcome["device_days"].items())
     sys.exit(EXIT_REFUSED if any(file.refusal for file in files) else 0)
@@ -250,7 +274,10 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, as_json: bool) ->
 
 def _dry_run_json(file: Any) -> dict[str, Any]:
     facts = file.to_json()
-    return {key: facts[key] for key in ("format", "devices", "slots", "energy_wh", "refused")}
+    agreed = {key: facts[key] for key in ("format", "devices", "slots", "energy_wh", "refused")}
+    if not file.columns:
+        return agreed
+    return agreed | {"assumed": list(file.assumed), "columns": [asdict(column) for column in file.columns]}
 
 
 @cli.command()

@@ -44,6 +44,7 @@ from .domain import (
 )
 from .errors import ArchiveError, RefusedInput, StoreError
 from .formats import DaySlots, Parsed, RefusedRow, SourceConfig, read
+from .formats.survey import FoundColumn, survey
 from .keys import load_device_key
 from .protocol import batch_energy_wh, day_hash, day_salt, pack_profile, profile_hash, statement_leaf, unpack_profile
 from .sites import DeviceConfig, SitesConfig, load_sites
@@ -74,20 +75,23 @@ class IngestedFile:
 
     ``known`` is True where the same content had come before, under any name: nothing changed then. ``used`` and
     ``refused`` count rows, for each of ``sources`` that reads the file. Energies in Wh after the tare rule,
-    certifiable or not; ``slots`` with a reading, of meters alone.
+    certifiable or not; ``slots`` with a reading, of meters alone. Of a file read without a source, ``devices`` are named
+    as in the file, ``assumed`` says what it does not state and ``columns`` what it holds (:mod:`oracle.formats.survey`).
     """
 
     name: str
     sha256: str
     format: str = ""
     sources: tuple[str, ...] = ()
-    devices: tuple[int, ...] = ()
+    devices: tuple[int | str, ...] = ()
     used: int = 0
     slots: int = 0
     energy_wh: int = 0
     refused: tuple[RefusedRow, ...] = ()
     refusal: str | None = None
     known: bool = False
+    assumed: tuple[str, ...] = ()
+    columns: tuple[FoundColumn, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -127,6 +131,24 @@ def inspect(config: OracleConfig, file: Path) -> IngestedFile:
     sites = load_sites(config.sites_file)
     data = _bytes_of(file)
     return _described(sites, file.name, hashlib.sha256(data).hexdigest(), _read(sites, data, file.name))
+
+
+def inspect_unconfigured(file: Path, given: Mapping[str, str]) -> IngestedFile:
+    """As :func:`inspect` for a file that no source describes: settings are those ``given``, the rest is assumed and told."""
+    data = _bytes_of(file)
+    found = survey(data, file.name, given)
+    return IngestedFile(
+        name=file.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        format=found.format,
+        devices=found.devices,
+        used=found.used,
+        slots=sum(column.slots for column in found.counted),
+        energy_wh=sum(column.energy_wh for column in found.counted),
+        refused=found.refused,
+        assumed=found.assumed,
+        columns=found.columns,
+    )
 
 
 def ingest(config: OracleConfig, store: Store, paths: Iterable[Path], progress: Progress = no_progress) -> IngestReport:

@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,106 +29,26 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from brownie import accounts, network, web3  # noqa: E402
-from brownie.network.account import LocalAccount as BrownieKey  # noqa: E402
-from eth_account import Account  # noqa: E402
-from eth_account.signers.local import LocalAccount  # noqa: E402
-from eth_utils import to_checksum_address  # noqa: E402
+from brownie import network, web3  # noqa: E402
 from web3 import Web3  # noqa: E402
 from web3.exceptions import Web3Exception  # noqa: E402
 
-from scripts import deployment, safe  # noqa: E402
-from scripts.addresses import (  # noqa: E402, F401
-    MANAGED,
-    artifact,
-    changing_functions,
-    masked,
-    partial,
-    selectors,
-    write,
+from scripts import safe  # noqa: E402
+from scripts.addresses import partial  # noqa: E402
+from scripts.deployment import (  # noqa: E402
+    Deployment,
+    Settings,
+    address_without_key,
+    deploy,
+    expected_price,
+    say,
+    signer_of,
 )
-from scripts.deployment import Settings, bind, expected_price, hand_over, say, set_roles  # noqa: E402, F401
-from scripts.deployment_check import facts, require  # noqa: E402
 from scripts.local_chain import LocalChainError, anvil, free_port  # noqa: E402
 from scripts.networks import DeployError, Network, connect  # noqa: E402
 from scripts.roles import ADMINISTRATOR  # noqa: E402
 
 WEI = 10**18
-
-
-class Deployment(deployment.Deployment):
-    """A deployment through brownie's connection, from one of brownie's accounts."""
-
-    def __init__(self, account: Any, settings: Any, book: dict[str, Any]):
-        super().__init__(web3, signer_of(account), settings, book)
-
-
-def signer_of(account: Any) -> LocalAccount | str:
-    """A brownie account as what signs: its key, or its address where the node signs."""
-    return Account.from_key(account.private_key) if isinstance(account, BrownieKey) else str(account.address)
-
-
-def deploy(account: Any, settings: Settings) -> deployment.Deployment:
-    """Deploy from a brownie account over brownie's connection."""
-    return deployment.deploy(Deployment(account, settings, {}))
-
-
-def check(book: Mapping[str, Any]) -> int:
-    """How many facts hold on brownie's chain; DeployError that lists what differs."""
-    return require(facts(web3, book))
-
-
-# -- keys -------------------------------------------------------------------------------------------
-
-
-def sender(public: bool = False, environment: Mapping[str, str] = os.environ) -> Any:
-    """The deploying account: WATTMARK_KEYSTORE with WATTMARK_PASSWORD_FILE, else WATTMARK_DEPLOYER_KEY, else, where the
-    network is not ``public``, the node's first unlocked account."""
-    keystore, key = environment.get("WATTMARK_KEYSTORE"), environment.get("WATTMARK_DEPLOYER_KEY")
-    if keystore:
-        return accounts.add(opened(Path(keystore), environment.get("WATTMARK_PASSWORD_FILE")))
-    if key:
-        try:
-            return accounts.add(Account.from_key(key.strip()).key)
-        except Exception:
-            # Whatever is wrong with a key, no part of it may be shown.
-            raise DeployError("WATTMARK_DEPLOYER_KEY is not a private key (32 bytes in hex)") from None
-    unlocked = [] if public else web3.eth.accounts
-    if not unlocked:
-        raise DeployError("nothing to sign with: set WATTMARK_KEYSTORE and WATTMARK_PASSWORD_FILE")
-    return accounts.at(unlocked[0], force=True)
-
-
-def opened(keystore: Path, password_file: str | None) -> bytes:
-    """The private key in an encrypted keystore."""
-    if not password_file:
-        raise DeployError("WATTMARK_KEYSTORE needs WATTMARK_PASSWORD_FILE: the file that holds its password")
-    try:
-        password = Path(password_file).read_text(encoding="utf-8").rstrip("\n")
-        return Account.decrypt(keystore.read_text(encoding="utf-8"), password)
-    except OSError as error:
-        raise DeployError(f"{error.filename} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, LookupError):
-        raise DeployError(f"{keystore}: the password in {password_file} does not open it") from None
-
-
-def address_without_key(w3: Web3, public: bool, environment: Mapping[str, str] = os.environ) -> str:
-    """Who would deploy: WATTMARK_DEPLOYER, the keystore's address (not opened), the key's, or the node's account."""
-    given, keystore = environment.get("WATTMARK_DEPLOYER"), environment.get("WATTMARK_KEYSTORE")
-    if given:
-        return deployment.address_of("WATTMARK_DEPLOYER", given)
-    if keystore:
-        try:
-            stated = json.loads(Path(keystore).read_text(encoding="utf-8")).get("address", "")
-            return to_checksum_address(stated if stated.startswith("0x") else "0x" + stated)
-        except (OSError, ValueError, AttributeError):
-            raise DeployError(f"{keystore} states no address; set WATTMARK_DEPLOYER") from None
-    if environment.get("WATTMARK_DEPLOYER_KEY"):
-        return sender(public, environment).address
-    unlocked = [] if public else w3.eth.accounts
-    if not unlocked:
-        raise DeployError("who would deploy? set WATTMARK_DEPLOYER to an address, or WATTMARK_KEYSTORE")
-    return unlocked[0]
 
 
 # -- dry run ----------------------------------------------------------------------------------------
@@ -150,7 +70,7 @@ def fork_of(rpc: str, chain_id: int) -> Iterator[Web3]:
 def dry_run(target: Network, safe_file: Path | None) -> dict[str, Any]:
     """Deploy on a continuation of the chain; what each step costs there, and what that is at the chain's present price."""
     real = target.connect()
-    chain_id, who = real.eth.chain_id, address_without_key(real, target.public)
+    chain_id, who = real.eth.chain_id, address_without_key(os.environ, real, target.public)
     book = target.book(chain_id)
     with fork_of(target.rpc, chain_id) as w3, tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / book.name
@@ -160,7 +80,7 @@ def dry_run(target: Network, safe_file: Path | None) -> dict[str, Any]:
         settings = Settings.read(os.environ, who, scratch, target.id, safe=safe_file)
         w3.provider.make_request("anvil_setBalance", [who, hex(10**9 * WEI)])
         with contextlib.redirect_stdout(sys.stderr):
-            run = deployment.deploy(deployment.Deployment(w3, who, settings, {}))
+            run = deploy(Deployment(w3, who, settings, {}))
     expected, most = expected_price(real, settings.gas_price_wei)
     cost = {
         "gasPriceWei": expected,
@@ -188,7 +108,7 @@ def in_currency(wei: int, target: Network) -> str:
 # -- entry ------------------------------------------------------------------------------------------
 
 
-def write_for_safe(run: deployment.Deployment, path: Path) -> None:
+def write_for_safe(run: Deployment, path: Path) -> None:
     """What the Safe has to execute, as a file for its Transaction Builder."""
     document = safe.batch(
         run.book["chainId"],
@@ -211,14 +131,15 @@ def run_on(target: Network, safe_file: Path | None) -> dict[str, Any]:
         target.connect()
     network.connect(target.id)
     try:
-        account = sender(target.public)
+        signer = signer_of(os.environ, web3, target.public)
+        sender = signer if isinstance(signer, str) else signer.address
         chain_id = web3.eth.chain_id
-        development = [one.address for one in list(accounts)[7:10]] if target.own_node else []
+        development = web3.eth.accounts[7:10] if target.own_node else []
         settings = Settings.read(
-            os.environ, account.address, target.book(chain_id), target.id, development, safe_file, target.confirmations
+            os.environ, sender, target.book(chain_id), target.id, development, safe_file, target.confirmations
         )
-        say(f"chain {chain_id} ({settings.chain_name}), from {account.address}")
-        run = deploy(account, settings)
+        say(f"chain {chain_id} ({settings.chain_name}), from {sender}")
+        run = deploy(Deployment(web3, signer, settings, {}))
         if run.outstanding and safe_file:
             write_for_safe(run, safe_file)
         complete = {"safe": str(safe_file), "acts": len(run.outstanding)} if run.outstanding else {}

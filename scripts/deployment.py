@@ -6,12 +6,14 @@ set is read from the chain, so that a run that was cut short, between any two in
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_checksum_address
 from web3 import Web3
@@ -142,6 +144,61 @@ def new_book(w3: Web3, settings: Settings) -> dict[str, Any]:
         "threshold": settings.threshold,
         "parameters": {"certificateUri": settings.certificate_uri, "outcomeUri": settings.outcome_uri},
     }
+
+
+# -- keys -------------------------------------------------------------------------------------------
+
+
+def signer_of(environment: Mapping[str, str], w3: Web3, public: bool) -> LocalAccount | str:
+    """Who deploys: WATTMARK_KEYSTORE with WATTMARK_PASSWORD_FILE, else WATTMARK_DEPLOYER_KEY, else, where the network is
+    not ``public``, the node's first own account."""
+    keystore, key = environment.get("WATTMARK_KEYSTORE"), environment.get("WATTMARK_DEPLOYER_KEY")
+    if keystore:
+        return opened(Path(keystore), environment.get("WATTMARK_PASSWORD_FILE"))
+    if key:
+        try:
+            return Account.from_key(key.strip())
+        except Exception:
+            # Whatever is wrong with a key, no part of it may be shown.
+            raise DeployError("WATTMARK_DEPLOYER_KEY is not a private key (32 bytes in hex)") from None
+    return own_account(w3, public, "nothing to sign with: set WATTMARK_KEYSTORE and WATTMARK_PASSWORD_FILE")
+
+
+def opened(keystore: Path, password_file: str | None) -> LocalAccount:
+    """The account in an encrypted keystore."""
+    if not password_file:
+        raise DeployError("WATTMARK_KEYSTORE needs WATTMARK_PASSWORD_FILE: the file that holds its password")
+    try:
+        password = Path(password_file).read_text(encoding="utf-8").rstrip("\n")
+        return Account.from_key(Account.decrypt(keystore.read_text(encoding="utf-8"), password))
+    except OSError as error:
+        raise DeployError(f"{error.filename} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, LookupError):
+        raise DeployError(f"{keystore}: the password in {password_file} does not open it") from None
+
+
+def address_without_key(environment: Mapping[str, str], w3: Web3, public: bool) -> str:
+    """Who would deploy: WATTMARK_DEPLOYER, the keystore's address (not opened), the key's, or the node's account."""
+    given, keystore = environment.get("WATTMARK_DEPLOYER"), environment.get("WATTMARK_KEYSTORE")
+    if given:
+        return address_of("WATTMARK_DEPLOYER", given)
+    if keystore:
+        try:
+            return to_checksum_address(json.loads(Path(keystore).read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, TypeError, LookupError):
+            raise DeployError(f"{keystore} states no address; set WATTMARK_DEPLOYER") from None
+    if environment.get("WATTMARK_DEPLOYER_KEY"):
+        signer = signer_of(environment, w3, public)
+        return signer if isinstance(signer, str) else signer.address
+    return own_account(w3, public, "who would deploy? set WATTMARK_DEPLOYER to an address, or WATTMARK_KEYSTORE")
+
+
+def own_account(w3: Web3, public: bool, otherwise: str) -> str:
+    """The first account whose key the node itself holds; never on a public network."""
+    accounts = [] if public else w3.eth.accounts
+    if not accounts:
+        raise DeployError(otherwise)
+    return accounts[0]
 
 
 # -- sending ----------------------------------------------------------------------------------------

@@ -2,105 +2,72 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-import math
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 
-from ..errors import RefusedInput, UnitError
-from ..units import energy_micro_wh, power_micro_w
-from .base import REFUSED_TEXT, Channel, Parsed, Quantity, RefusedRow, Series, SourceConfig
+from ..errors import RefusedInput
+from .base import REFUSED_TEXT, Channel, Parsed, Quantity, RefusedRow, RowRefusal, SourceConfig
+from .readings import Table, parser, unit_of
+from .stamps import Stamps
 
-#: Microjoules that fit a signed 64-bit integer with room to spare; about 1.28 GWh.
-_LIMIT_MICRO_J = 1 << 62
-_NOT_A_VALUE = {"", "nan", "null", "none", "na", "n/a", "-"}
-_WEATHER_UNITS = {Quantity.IRRADIANCE: "W/m2", Quantity.TEMPERATURE: "C"}
-
-
-class _Refusal(Exception):
-    """Why one row is not used."""
+#: A row and the 1-based line it ends on.
+Row = tuple[int, list[str]]
+_CHUNK = 1 << 20
 
 
 def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
     """Read a delimited file. See :func:`oracle.formats.read`."""
-    lines = _lines(_text(data, source, file_name), source, file_name)
-    header = next(lines, None)
+    return read_table(rows(data, source, file_name), source, file_name)
+
+
+def recognises(data: bytes) -> bool:
+    """Two lines or more that one delimiter parts into equally many fields."""
+    return delimiter_of(data) is not None
+
+
+def read_table(table: Iterator[Row], source: SourceConfig, file_name: str) -> Parsed:
+    """Rows below a header, whatever they stood in, by the mapping of ``source``."""
+    header = next(table, None)
     if header is None:
         raise RefusedInput("the file is empty", file=file_name, expected="a header row and data rows")
     columns = _columns(header[1], source, file_name, header[0])
-    stamp_of = _Stamps(source)
-    parsers = [(channel, columns[channel.column], _parser(channel, source, file_name)) for channel in source.channels]
+    stamp_of = Stamps(source)
+    parsers = [(columns[channel.column], parser(channel, source, file_name)) for channel in source.channels]
     stamp_at = [columns[name] for name in source.stamp_columns]
+    serial_at = [columns[channel.serial_column] for channel in source.channels if channel.serial_column]
 
-    taken: dict[int, tuple[int | float, ...]] = {}
-    conflicts: set[int] = set()
+    taken = Table(source.channels)
     refused: list[RefusedRow] = []
-    rows = 0
-    for line, cells in lines:
-        rows += 1
+    count = 0
+    for line, cells in table:
+        count += 1
         try:
             if len(cells) != len(header[1]):
-                raise _Refusal(f"row has {len(cells)} fields, the header {len(header[1])}")
+                raise RowRefusal(f"row has {len(cells)} fields, the header {len(header[1])}")
             start = stamp_of(" ".join(cells[at].strip() for at in stamp_at))
-            values = tuple(_value(channel, cells[at], parse) for channel, at, parse in parsers)
-            before = taken.get(start)
-            if before is not None:
-                if _same(before, values):
-                    raise _Refusal("stamp and values stand in an earlier row")
-                conflicts.add(start)
-                # The smaller is kept whichever row came first, so that the order of rows changes nothing.
-                taken[start] = min(before, values)
-                raise _Refusal("stamp stands in an earlier row with other values; the smaller is kept as suspect")
-            taken[start] = values
-        except _Refusal as refusal:
+            values = tuple(parse(cells[at]) for at, parse in parsers)
+            taken.add(start, values, serial=" ".join(cells[at].strip() for at in serial_at))
+        except RowRefusal as refusal:
             refused.append(RefusedRow(line, source.delimiter.join(cells)[:REFUSED_TEXT], str(refusal)))
-    if not rows:
+    if not count:
         raise RefusedInput(
             "there are no data rows", file=file_name, line=header[0], expected="at least one row below the header"
         )
-
-    starts = tuple(sorted(taken))
-    clash = frozenset(conflicts)
-    series = tuple(
-        Series(channel, source.interval_seconds, starts, tuple(taken[start][n] for start in starts), clash)
-        for n, channel in enumerate(source.channels)
-    )
-    return Parsed(file_name, rows, series, tuple(refused))
-
-
-def _same(one: tuple[int | float, ...], other: tuple[int | float, ...]) -> bool:
-    return all(a == b or (a != a and b != b) for a, b in zip(one, other, strict=True))
+    return Parsed(file_name, count, taken.series(source.interval_seconds), tuple(refused))
 
 
 # -- the file as a whole ----------------------------------------------------------------------------
 
 
-def _text(data: bytes, source: SourceConfig, file_name: str) -> str:
-    try:
-        text = data.decode(source.encoding)
-    except UnicodeDecodeError as fault:
-        line = data[: fault.start].count(b"\n") + 1
-        raise RefusedInput(
-            f"byte {fault.object[fault.start]:#04x} is not {source.encoding}",
-            file=file_name,
-            line=line,
-            expected=f"text encoded as {source.encoding}",
-        ) from None
-    except LookupError:
-        raise RefusedInput(
-            f"encoding {source.encoding!r} is not known", file=file_name, expected="a Python codec name"
-        ) from None
-    if "\0" in text:
-        raise RefusedInput(
-            "there is a NUL byte", file=file_name, line=text[: text.index("\0")].count("\n") + 1, expected="plain text"
-        )
-    return text
-
-
-def _lines(text: str, source: SourceConfig, file_name: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with their 1-based line, without blank lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=source.delimiter, strict=True)
+def rows(data: bytes, source: SourceConfig, file_name: str, delimiter: str | None = None) -> Iterator[Row]:
+    """Rows of delimited text, without blank lines. Raises RefusedInput before the first where the text is unsound."""
+    _check_text(data, source, file_name)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding=source.encoding, newline="")
+    reader = csv.reader(text, delimiter=delimiter or source.delimiter, strict=True)
     try:
         for number, cells in enumerate(reader):
             if number >= source.skip_lines and cells and (len(cells) > 1 or cells[0].strip()):
@@ -111,10 +78,37 @@ def _lines(text: str, source: SourceConfig, file_name: str) -> Iterator[tuple[in
         ) from None
 
 
+def _check_text(data: bytes, source: SourceConfig, file_name: str) -> None:
+    """Read all of it once, a piece at a time, so that nothing is used of a file that is no text further down."""
+    try:
+        decoder = codecs.getincrementaldecoder(source.encoding)()
+    except LookupError:
+        raise RefusedInput(
+            f"encoding {source.encoding!r} is not known", file=file_name, expected="a Python codec name"
+        ) from None
+    line = 1
+    for at in range(0, max(len(data), 1), _CHUNK):
+        try:
+            text = decoder.decode(data[at : at + _CHUNK], final=at + _CHUNK >= len(data))
+        except UnicodeDecodeError as fault:
+            line += fault.object[: fault.start].count(b"\n")
+            raise RefusedInput(
+                f"byte {fault.object[fault.start]:#04x} is not {source.encoding}",
+                file=file_name,
+                line=line,
+                expected=f"text encoded as {source.encoding}",
+            ) from None
+        if "\0" in text:
+            line += text[: text.index("\0")].count("\n")
+            raise RefusedInput("there is a NUL byte", file=file_name, line=line, expected="plain text")
+        line += text.count("\n")
+
+
 def _columns(header: list[str], source: SourceConfig, file_name: str, line: int) -> dict[str, int]:
     names = [name.strip() for name in header]
+    serials = (channel.serial_column for channel in source.channels if channel.serial_column)
     columns = {}
-    for wanted in (*source.stamp_columns, *(channel.column for channel in source.channels)):
+    for wanted in (*source.stamp_columns, *(channel.column for channel in source.channels), *serials):
         found = [at for at, name in enumerate(names) if name == wanted]
         if len(found) != 1:
             reason = "the column is missing" if not found else f"the column stands {len(found)} times"
@@ -126,109 +120,83 @@ def _columns(header: list[str], source: SourceConfig, file_name: str, line: int)
     return columns
 
 
-# -- one row ----------------------------------------------------------------------------------------
+# -- a file nobody has described --------------------------------------------------------------------
+
+_UNIT_IN_HEADER = re.compile(r"[\[(_ ](MWh|kWh|Wh|MW|kW|W)[\])]?$")
+_STAMP_FORMATS = (
+    "iso",
+    *(f"{date} %H:%M{seconds}" for date in ("%d-%m-%Y", "%d.%m.%Y", "%d/%m/%Y") for seconds in ("", ":%S")),
+)
 
 
-class _Stamps:
-    """Stamp text to the UTC second at which its interval starts."""
-
-    def __init__(self, source: SourceConfig):
-        self._source = source
-        self._zone: tzinfo | None = source.timezone
-        if source.utc_offset_seconds is not None:
-            self._zone = timezone(timedelta(seconds=source.utc_offset_seconds))
-        self._seen_twice_an_hour: set[datetime] = set()
-
-    def __call__(self, text: str) -> int:
-        source = self._source
-        seconds = self._seconds(text.strip()) - source.stamp_offset_seconds
-        if source.stamped == "end":
-            seconds -= source.interval_seconds
-        off = (seconds + source.stamp_tolerance_seconds) % source.interval_seconds - source.stamp_tolerance_seconds
-        if off > source.stamp_tolerance_seconds:
-            raise _Refusal(f"stamp lies {off} s off the {source.interval_seconds} s grid")
-        return seconds - off
-
-    def _seconds(self, text: str) -> int:
-        try:
-            if self._source.stamp_format == "iso":
-                moment = datetime.fromisoformat(text)
-            else:
-                moment = datetime.strptime(text, self._source.stamp_format)  # noqa: DTZ007 (its zone is added below)
-        except ValueError:
-            raise _Refusal(f"stamp {text[:40]!r} is not of the form {self._source.stamp_format}") from None
-        if moment.microsecond:
-            raise _Refusal(f"stamp {text[:40]!r} has a fraction of a second")
-        if moment.tzinfo is None:
-            moment = self._local(moment, text)
-        return int(moment.timestamp())
-
-    def _local(self, moment: datetime, text: str) -> datetime:
-        if self._zone is None:
-            raise _Refusal(f"stamp {text[:40]!r} carries no UTC offset and the source states none")
-        local = moment.replace(tzinfo=self._zone)
-        if local.utcoffset() == local.replace(fold=1).utcoffset():
-            return local
-        if local.astimezone(UTC).astimezone(self._zone).replace(tzinfo=None) != moment:
-            raise _Refusal(f"stamp {text[:40]!r} does not exist: clocks were put forward")
-        # The hour that comes twice when clocks go back: the file's first is summer time, its second is not.
-        if moment in self._seen_twice_an_hour:
-            return local.replace(fold=1)
-        self._seen_twice_an_hour.add(moment)
-        return local
+def delimiter_of(data: bytes) -> str | None:
+    """The one of ``; TAB , |`` that parts the first lines into equally many fields, two at least."""
+    lines = [line for line in data[:4096].decode("latin-1").splitlines() if line.strip()][:-1][:20]
+    if data[:4096] == data:
+        lines = [line for line in data.decode("latin-1").splitlines() if line.strip()][:20]
+    for mark in ";\t,|":
+        if len(lines) > 1 and {line.count(mark) for line in lines} == {lines[0].count(mark)} and mark in lines[0]:
+            return mark
+    return None
 
 
-def _parser(channel: Channel, source: SourceConfig, file_name: str) -> Callable[[str], int | float]:
-    mark, unit, seconds = source.decimal_mark, channel.unit, source.interval_seconds
+def guess(data: bytes, source: SourceConfig, file_name: str) -> tuple[SourceConfig, list[str]]:
+    """A mapping for a file without a source, for a look into it only, and in words what was assumed.
 
-    def power(text: str) -> int:
-        return _bounded(power_micro_w(text, unit, decimal_mark=mark), seconds)
+    Takes the first columns that read as a stamp, and the one whose header ends in a unit.
+    """
+    source = replace(source, delimiter=delimiter_of(data) or source.delimiter)
+    return guess_table(rows(data, source, file_name), source, file_name)
 
-    def energy(text: str) -> int:
-        return _bounded(energy_micro_wh(text, unit, decimal_mark=mark), 3_600)
 
-    if channel.quantity.is_exact:
-        parse = power if channel.quantity is Quantity.POWER else energy
-        try:
-            parse("0")
-        except UnitError as fault:
-            raise RefusedInput(str(fault), file=file_name, field=repr(channel.column)) from None
-        return parse
-    if channel.unit != _WEATHER_UNITS[channel.quantity]:
+def guess_table(table: Iterator[Row], source: SourceConfig, file_name: str) -> tuple[SourceConfig, list[str]]:
+    """As :func:`guess`, for rows whatever they stood in."""
+    header = [name.strip() for name in (next(table, None) or (1, [""]))[1]]
+    sample = [cells for _, cells in zip(range(5), (row[1] for row in table)) if len(cells) == len(header)]
+    stamp = next(
+        (
+            (pattern, width)
+            for width in (1, 2)
+            for pattern in _STAMP_FORMATS
+            if sample and width < len(header) and all(_reads_as(pattern, cells[:width], source) for cells in sample)
+        ),
+        None,
+    )
+    units = [(name, match[1]) for name in header if (match := _UNIT_IN_HEADER.search(name))]
+    if stamp is None or len(units) != 1:
         raise RefusedInput(
-            f"unit {channel.unit!r} does not fit {channel.quantity.value}",
+            "the file does not say which columns hold stamp and energy",
             file=file_name,
-            field=repr(channel.column),
-            expected=_WEATHER_UNITS[channel.quantity],
+            line=1,
+            expected="a source in the sites file, or a stamp in front and one header with a unit such as 'energy (kWh)'",
         )
-    return lambda text: _float(text, mark)
+    (pattern, width), (name, unit) = stamp, units[0]
+    quantity = Quantity.ENERGY if unit.endswith("h") else Quantity.POWER
+    values = [cells[header.index(name)] for cells in sample]
+    mark = "," if source.delimiter != "," and any("," in value for value in values) else "."
+    source = replace(
+        source,
+        channels=(Channel(name, name, quantity, unit_of(unit)),),
+        stamp_columns=tuple(header[:width]),
+        stamp_format=pattern,
+        decimal_mark=mark,
+    )
+    stamps = Stamps(replace(source, interval_seconds=1, stamped="start"))
+    moments = [stamps(" ".join(cells[:width])) for cells in sample]
+    gaps = {later - earlier for earlier, later in zip(moments, moments[1:], strict=False) if later > earlier}
+    interval = min(gaps, default=900)
+    said = [
+        f"columns: stamp {' + '.join(header[:width])} as {pattern}, {quantity.value} {name!r} in {unit}",
+        f"delimiter {source.delimiter!r}, decimal mark {mark!r}",
+        f"interval_seconds: {interval}, the smallest step of the first stamps",
+    ]
+    return replace(source, interval_seconds=interval), said
 
 
-def _bounded(micro: int, seconds: int) -> int:
-    if abs(micro) * seconds >= _LIMIT_MICRO_J:
-        raise UnitError(f"{micro / 1e6:g} is more than any meter measures")
-    return micro
-
-
-def _float(text: str, mark: str) -> float:
-    if "_" in text:
-        raise UnitError(f"{text!r} is not a decimal number")
+def _reads_as(pattern: str, cells: list[str], source: SourceConfig) -> bool:
+    text = " ".join(cell.strip() for cell in cells)
     try:
-        value = float(text.replace(mark, "."))
-    except ValueError:
-        raise UnitError(f"{text!r} is not a decimal number") from None
-    if not math.isfinite(value):
-        raise UnitError(f"{text!r} is not a finite number")
-    return value
-
-
-def _value(channel: Channel, text: str, parse: Callable[[str], int | float]) -> int | float:
-    plain = text.strip()
-    if plain.lower() in _NOT_A_VALUE:
-        if not channel.required:
-            return math.nan
-        raise _Refusal(f"field {channel.column!r} has no value ({plain[:20]!r})")
-    try:
-        return parse(plain)
-    except UnitError as fault:
-        raise _Refusal(f"field {channel.column!r}: {fault}") from None
+        Stamps(replace(source, stamp_format=pattern)).moment(text)
+    except RowRefusal:
+        return False
+    return ":" in text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
-from ..domain import DAY_SECONDS, SLOT_SECONDS, SLOTS_PER_DAY
+from ..domain import DAY_SECONDS, SLOT_SECONDS, SLOTS_PER_DAY, Quality
+from ..units import ENERGY_UNITS, MICRO
 from .base import Quantity, Series
 
 #: Microjoules (microwatt-seconds) in a watt-hour: what slot energies are counted in before whole Wh.
@@ -20,13 +22,17 @@ class DaySlots:
     ``start`` UTC seconds of midnight. ``micro_j``: per slot integer microjoules, None where missing.
     ``conflicts``: slots for which two different values were delivered (the smaller is kept).
     ``reading_seconds``: span of one reading; above 900 the whole energy stands in its first slot and the
-    following ones hold 0.
+    following ones hold 0. ``quality``: what the files themselves say of a slot, bits ESTIMATED, EDITED and SUSPECT;
+    slots simply measured are not in it. ``breaks``: slots that are missing because a register fell or its meter was
+    exchanged.
     """
 
     start: int
     micro_j: tuple[int | None, ...]
     conflicts: frozenset[int] = frozenset()
     reading_seconds: int = SLOT_SECONDS
+    quality: Mapping[int, Quality] = field(default_factory=dict)
+    breaks: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +65,20 @@ def day_slots(series: Iterable[Series]) -> dict[int, DaySlots]:
     if SLOT_SECONDS % interval and interval % SLOT_SECONDS or DAY_SECONDS % interval:
         raise ValueError(f"an interval of {interval} s neither divides nor is divided by {SLOT_SECONDS} s")
 
-    energy: dict[int, int] = {}
-    conflicts: set[int] = set()
     for one in series:
         if not one.channel.quantity.is_exact:
             raise ValueError(f"channel {one.channel.name} is {one.channel.quantity.value}, not power or energy")
-        seconds = interval if one.channel.quantity is Quantity.POWER else 3_600
-        conflicts.update(one.conflicts)
-        for start, value in zip(one.starts, one.values, strict=True):
-            micro_j = int(value) * seconds
-            before = energy.setdefault(start, micro_j)
-            if before != micro_j:
-                conflicts.add(start)
-                energy[start] = min(before, micro_j)
+    registers = {one.channel.quantity is Quantity.REGISTER for one in series}
+    if len(registers) > 1:
+        raise ValueError("one device's readings are registers in one file and not in another; they must be alike")
+    energy = _from_registers(series, interval) if registers.pop() else _from_intervals(series, interval)
 
     days: dict[int, list[int | None]] = {}
-    clashes: dict[int, set[int]] = {}
     parts: dict[int, int] = {}
-    for start, micro_j in energy.items():
+    for start, micro_j in energy.micro_j.items():
         day = start - start % DAY_SECONDS
         slots = days.setdefault(day, [None] * SLOTS_PER_DAY)
         first = (start - day) // SLOT_SECONDS
-        if start in conflicts:
-            clashes.setdefault(day, set()).add(first)
         if interval >= SLOT_SECONDS:
             slots[first : first + interval // SLOT_SECONDS] = [micro_j] + [0] * (interval // SLOT_SECONDS - 1)
         else:
@@ -92,10 +89,113 @@ def day_slots(series: Iterable[Series]) -> dict[int, DaySlots]:
         if count * interval != SLOT_SECONDS:
             day = slot_start - slot_start % DAY_SECONDS
             days[day][(slot_start - day) // SLOT_SECONDS] = None
+
+    clashes, breaks = _slots_by_day(energy.conflicts), _slots_by_day(energy.breaks)
+    quality: dict[int, dict[int, Quality]] = {}
+    for start, bits in energy.quality.items():
+        day = start - start % DAY_SECONDS
+        for start_of_slot in range(start - start % SLOT_SECONDS, start + interval, SLOT_SECONDS):
+            of_day, slot = quality.setdefault(day, {}), (start_of_slot - day) // SLOT_SECONDS
+            if day in days and days[day][slot] is not None:
+                of_day[slot] = of_day.get(slot, Quality(0)) | bits
     return {
-        day: DaySlots(day, tuple(days[day]), frozenset(clashes.get(day, ())), max(interval, SLOT_SECONDS))
+        day: DaySlots(
+            start=day,
+            micro_j=tuple(days[day]),
+            conflicts=frozenset(clashes.get(day, ())),
+            reading_seconds=max(interval, SLOT_SECONDS),
+            quality=quality.get(day, {}),
+            breaks=frozenset(breaks.get(day, ())),
+        )
         for day in sorted(days)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Energy:
+    """Microjoules by start of interval, starts with two values, starts without one for a register's sake, quality bits."""
+
+    micro_j: dict[int, int]
+    conflicts: set[int]
+    breaks: set[int]
+    quality: dict[int, Quality]
+
+
+def _slots_by_day(starts: Iterable[int]) -> dict[int, set[int]]:
+    days: dict[int, set[int]] = {}
+    for start in starts:
+        days.setdefault(start - start % DAY_SECONDS, set()).add(start % DAY_SECONDS // SLOT_SECONDS)
+    return days
+
+
+def _quality(series: Iterable[Series]) -> dict[int, Quality]:
+    merged: dict[int, Quality] = {}
+    for one in series:
+        for start, bits in one.quality.items():
+            merged[start] = merged.get(start, Quality(0)) | bits
+    return merged
+
+
+def _from_intervals(series: Sequence[Series], interval: int) -> _Energy:
+    energy: dict[int, int] = {}
+    conflicts: set[int] = set()
+    for one in series:
+        seconds = interval if one.channel.quantity is Quantity.POWER else 3_600
+        conflicts.update(one.conflicts)
+        for start, value in zip(one.starts, one.values, strict=True):
+            micro_j = int(value) * seconds
+            before = energy.setdefault(start, micro_j)
+            if before != micro_j:
+                conflicts.add(start)
+                energy[start] = min(before, micro_j)
+    return _Energy(energy, conflicts, set(), _quality(series))
+
+
+def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
+    """What a register moved by between two readings one interval apart; over a longer gap nothing is spread.
+
+    A register that falls has rolled over if it says where it does and moved by no more than a tenth of its width;
+    else it was reset, and that interval is missing. So is the one in which another meter took its place.
+    """
+    readings: dict[int, tuple[int, str]] = {}
+    conflicts: set[int] = set()
+    widths = {_width_micro_wh(one) for one in series}
+    if len(widths) > 1:
+        raise ValueError("one device's registers roll over at different counts; they must be alike")
+    width = widths.pop()
+    for one in series:
+        conflicts.update(one.conflicts)
+        for start, value, serial in zip(one.starts, one.values, one.serials or [""] * len(one.starts), strict=True):
+            reading = (int(value), serial)
+            before = readings.setdefault(start, reading)
+            if before != reading:
+                conflicts.add(start)
+                readings[start] = min(before, reading)
+    micro_j: dict[int, int] = {}
+    breaks: set[int] = set()
+    for before, start in pairwise(sorted(readings)):
+        (count_before, serial_before), (count, serial) = readings[before], readings[start]
+        moved = count - count_before
+        if moved < 0 and 10 * (moved + width) <= width:
+            moved += width
+        if start - before != interval:
+            continue
+        if serial != serial_before or moved < 0:
+            breaks.add(start)
+        else:
+            micro_j[start] = moved * 3_600
+    # A doubtful reading makes the differences on both its sides doubtful.
+    conflicts |= {start + interval for start in conflicts}
+    quality = _quality(series)
+    for start, bits in list(quality.items()):
+        quality[start + interval] = quality.get(start + interval, Quality(0)) | bits
+    return _Energy(micro_j, conflicts & micro_j.keys(), breaks, quality)
+
+
+def _width_micro_wh(series: Series) -> int:
+    if series.channel.rolls_over_at is None:
+        return 0
+    return int(series.channel.rolls_over_at * ENERGY_UNITS[series.channel.unit] * MICRO)
 
 
 def station_days(station: str, ghi: Iterable[Series], temp_air: Iterable[Series] = ()) -> dict[int, StationDay]:

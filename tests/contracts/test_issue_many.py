@@ -98,6 +98,15 @@ def test_issue_many_pays_a_contract_account_that_accepts(world):
     assert [balance(world, holder.address, s) for s in statements] == [20_000, 20_000]
 
 
+@pytest.mark.parametrize("has_code", [False, True])
+def test_issue_many_from_a_batch_that_states_too_little_reverts_for_every_kind_of_account(world, has_code):
+    holder = world.attacker("Reenterer") if has_code else world.neighbour
+    world.register(3, account=holder.address)
+    tree = world.notarize(Statement(3, JULY_2016), energy_wh=19_999)
+    with refuses("BatchExhausted", tree.root, 20_000, 19_999):
+        world.issue_many(tree)
+
+
 def test_issue_many_to_a_contract_over_an_hourly_month_has_gas_enough(world):
     holder = world.attacker("Reenterer")
     world.register(3, account=holder.address, granularity=3_600)

@@ -100,6 +100,7 @@ def test_deploy_killed_at_every_transaction_is_completed_without_a_second_one(ur
     assert not partial(made.book).exists()
 
 
+@pytest.mark.slow
 def test_deploy_killed_with_a_transaction_in_the_pool_waits_for_it(tmp_path, url, deployer):
     made, w3 = settings(tmp_path), connect(url)
     ask(w3, "evm_setAutomine", False)

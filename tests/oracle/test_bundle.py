@@ -631,6 +631,31 @@ def test_verify_transaction_damaged_past_recognition_is_mismatch(world, tmp_path
             assert (code, found["finality"]) == (1, "mismatch")
 
 
+@pytest.mark.parametrize("what", ["signer of the event", "signer of the set", "threshold of the set"])
+def test_verify_witnesses_rewritten_without_their_proofs_are_mismatch(world, tmp_path, fast, what):
+    signer = int(world.node.witnesses[0].address, 16).to_bytes(32, "big")
+    topics = {name: topic.hex() for topic, name in verify.TOPICS.items()}
+    event, old, new = {
+        "signer of the event": ("Notarized", signer, signer[:-1] + bytes((signer[-1] ^ 1,))),
+        "signer of the set": ("SignersSet", signer, signer[:-1] + bytes((signer[-1] ^ 1,))),
+        "threshold of the set": ("SignersSet", (2).to_bytes(32, "big"), (3).to_bytes(32, "big")),
+    }[what]
+
+    def edit(transactions):
+        rewritten = no_proofs(transactions)
+        for one in rewritten:
+            if topics[event] in one["receipt"]:
+                assert old.hex() in one["receipt"]
+                one["receipt"] = one["receipt"].replace(old.hex(), new.hex())
+        return rewritten
+
+    path = resealed(world.statement, tmp_path / "x.zip", transactions=edit)
+    assert judged(path) == (1, {**OFFLINE, "authority": "mismatch"})
+    code, found = judged(path, "--rpc", world.node.url, "--confirmations", "1")
+    assert (code, found["authority"]) == (1, "mismatch")
+    assert found["finality"] == ("not found" if event == "Notarized" else "verified")
+
+
 def test_verify_archive_of_another_batch_is_mismatch(world, tmp_path, fast):
     def swap(members):
         name = next(name for name in members if name.startswith("archives/") and name.endswith(".json"))

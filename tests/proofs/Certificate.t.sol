@@ -9,10 +9,11 @@ import {DeviceKind, Statement, Terms, Visibility} from "../contracts/Types.sol";
 import {Harness} from "./Harness.sol";
 
 /// @dev Answers as the device registry does, for one account and grid that never change. The grid is a power of two,
-/// which the registry would refuse: a solver divides by it at once, and the certificate's code is the same for any.
+/// which the registry would refuse: a solver divides by it at once, and the certificate's code is the same for any. Periods
+/// are then one or two slots long, within a word of the bitmap or across its border.
 contract AnyRegistry {
     address public immutable account;
-    uint32 public constant GRANULARITY = 65_536;
+    uint32 public constant GRANULARITY = 1_048_576;
 
     constructor(address account_) {
         account = account_;
@@ -101,20 +102,35 @@ contract IssueProof is CertificateHarness {
         assert(certificate.balanceOf(GENERATOR, id) == balance + statement.energyWh - settledWh);
     }
 
-    /// Of two corrections of one id that are both accepted, the second follows the first: its version is the next and it
-    /// starts from the first's energy. So none is accepted twice and no two correct the same version.
-    function check_corrections_follow_each_other(
+    /// A correction is accepted only as the next version upon the energy stored, and leaves itself stored: so none is
+    /// accepted twice, and no two correct the same version, however many come between.
+    function check_a_correction_follows_what_is_stored(bytes32 root, Statement calldata statement) external {
+        uint256 id = _idOf(statement);
+        (uint32 version, uint64 energyWh) = certificate.correctionOf(id);
+        vm.assume(certificate.debtOf(statement.deviceId) == 0);
+        certificate.correct(root, statement, new bytes32[](0));
+        assert(statement.version == uint256(version) + 1);
+        assert(version == 0 || statement.previousWh == energyWh);
+        (version, energyWh) = certificate.correctionOf(id);
+        assert(version == statement.version && energyWh == statement.energyWh);
+    }
+
+    /// Nor is a slot certified twice by an issue and the correction of a statement that was not issued, in either order:
+    /// a correction of what is issued takes no slot.
+    function check_a_first_issue_after_its_correction_is_refused(
         bytes32 root1,
         bytes32 root2,
-        Statement calldata first,
-        Statement calldata second
+        Statement calldata corrected,
+        Statement calldata first
     ) external {
-        vm.assume(_idOf(first) == _idOf(second));
+        vm.assume(first.deviceId == corrected.deviceId);
+        vm.assume(first.start < uint256(corrected.start) + corrected.duration);
+        vm.assume(corrected.start < uint256(first.start) + first.duration);
         vm.assume(certificate.debtOf(first.deviceId) == 0);
-        certificate.correct(root1, first, new bytes32[](0));
-        certificate.correct(root2, second, new bytes32[](0));
-        assert(second.version == uint256(first.version) + 1);
-        assert(second.previousWh == first.energyWh);
+        certificate.correct(root1, corrected, new bytes32[](0));
+        try certificate.issue(root2, first, new bytes32[](0)) {
+            assert(false);
+        } catch {}
     }
 
     /// A correction never lowers what an account holds; it leaves debt and balance so that issued = balance + settled

@@ -5,6 +5,7 @@ pragma solidity ^0.8.24;
 interface Vm {
     function assume(bool) external pure;
     function prank(address) external;
+    function load(address, bytes32) external view returns (bytes32);
     function warp(uint256) external;
 }
 

@@ -383,10 +383,19 @@ class Bench(RuleBasedStateMachine):
 
     def issuable(self) -> list[tuple[Sealed, Statement]]:
         return [
-            (sealed, statement)
-            for sealed, statement in self.known.values()
-            if statement.version == 0 and self.is_open(sealed) and self.world.certificate._is_free(statement)
+            (sealed, one) for sealed, one in self.known.values() if one.version == 0 and self._can_issue(sealed, one)
         ]
+
+    def _can_issue(self, sealed: Sealed, statement: Statement) -> bool:
+        certificate = self.world.certificate
+        if not self.is_open(sealed) or not certificate._is_free(statement):
+            return False
+        record = self.world.notary.records[sealed.root]
+        try:
+            certificate._admit(sealed.root, record, statement, is_first=True)
+        except model.Refusal:
+            return False
+        return certificate.issued_from.get(sealed.root, 0) + statement.energy_wh <= record.energy_wh
 
     def correctable(self) -> list[tuple[Sealed, Statement]]:
         found = []
@@ -751,7 +760,7 @@ class IssuingRules:
     @step(
         pick=ANY,
         caller=st.integers(0, 5),
-        twist=twists("any", "stranger", "proof", "energy", "root", "paused", "overlap", straight=3),
+        twist=twists("any", "stranger", "proof", "energy", "root", "paused", "overlap", "revoked", straight=3),
     )
     def issue(self, pick: int, caller: int, twist: str) -> None:
         sealed, statement = self.some_overlapping(pick) if twist == "overlap" else self.some_issuable(pick)
@@ -767,6 +776,8 @@ class IssuingRules:
             statement = statement._replace(energy_wh=statement.energy_wh + 1)
         elif twist == "root":
             root = self.sealed[pick % len(self.sealed)].root
+        elif twist == "revoked" and self.is_open(sealed):
+            self.prepare(self.holder_of(GUARDIAN), NOTARY, "revoke", root, "found wrong")
         elif twist == "paused" and not self.world.certificate.paused:
             self.prepare(self.holder_of(GUARDIAN), CERTIFICATE, "pause")
         self.send(who, CERTIFICATE, "issue", root, statement, proof)
@@ -842,6 +853,11 @@ class IssuingRules:
     def certified_is_told(self, pick: int, offset: int, length: int) -> None:
         devices = list(self.world.registry.devices)
         self.ask(CERTIFICATE, "isCertified", devices[pick % len(devices)], FIRST_PERIOD + offset * HOUR, length)
+        # Every id there is, and one that is a step longer, shorter or later, or not an id at all.
+        for id_ in list(self.issued)[pick % 3 :: 3]:
+            step_ = self.world.registry.devices[id_ >> 192].granularity
+            for near in (id_, id_ + (step_ << 120), id_ - (step_ << 120), id_ + (step_ << 152), id_ + 1):
+                self.ask(CERTIFICATE, "isIssued", near)
 
 
 class CorrectionRules:

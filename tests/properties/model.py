@@ -808,6 +808,7 @@ class Certificate(Token):
 
     def _issue_to_code(self, root: bytes, record: Notarization, statement: Statement, admitted: Admitted) -> None:
         """Alone, so that its failure undoes it whole. Its gas is limited: `starving` says where it was too little."""
+        self._issued_with(root, record, statement.energy_wh)
 
         def item() -> None:
             if statement.id in self.world.starving:
@@ -926,6 +927,13 @@ class Certificate(Token):
         first, end = start // step * step, -(-(start + duration) // step) * step
         return any(s < end and first < e for s, e in self.periods.get(device_id, ()))
 
+    def isIssued(self, caller: str, id_: int) -> bool:
+        device_id, start, duration = id_ >> 192, id_ >> 152 & NEVER, id_ >> 120 & 2**32 - 1
+        if duration == 0 or id_ & 2**120 - 1:
+            return False
+        self.world.registry.known(device_id)
+        return (start, start + duration) in self.periods.get(device_id, ())
+
     # Checks and effects.
 
     def _issuable(self, root: bytes) -> Notarization:
@@ -978,10 +986,13 @@ class Certificate(Token):
         self.periods[statement.device_id] = (*taken, (statement.start, statement.end))
 
     def _count(self, root: bytes, record: Notarization, energy_wh: int) -> None:
+        self.issued_from[root] = self._issued_with(root, record, energy_wh)
+
+    def _issued_with(self, root: bytes, record: Notarization, energy_wh: int) -> int:
         issued_wh = self.issued_from.get(root, 0) + energy_wh
         if issued_wh > record.energy_wh:
             raise Refusal("BatchExhausted", root, issued_wh, record.energy_wh)
-        self.issued_from[root] = issued_wh
+        return issued_wh
 
     def _credit(self, root: bytes, statement: Statement, admitted: Admitted, energy_wh: int) -> int:
         """Books energy as issued, debts first. Returns what is left for the account."""

@@ -247,7 +247,7 @@ MUTANTS = (
     ),
     Mutant(
         "revoked root issued from",
-        machines.WholeSystem,
+        machines.Issuing,
         CERTIFICATE,
         "if (batch.kind != BatchKind.FINAL || batch.status != BatchStatus.OPEN) revert",
         "if (batch.kind != BatchKind.FINAL) revert",
