@@ -31,7 +31,7 @@ TRACER = """{
     fault: function(log) {},
     result: function() { return Object.keys(this.seen); }
 }"""
-OPTIONS = {"tracer": TRACER, "timeout": "60s"}
+OPTIONS = {"tracer": TRACER, "timeout": "600s"}
 
 _code: dict[str, str] = {}
 _hits: dict[str, set[str]] = defaultdict(set)
@@ -39,7 +39,9 @@ _ask = HTTPProvider.make_request
 
 
 def _result(provider, method, *params):
-    answer = _ask(provider, method, list(params))
+    # A receiver that burns all its gas takes the tracer longer than brownie waits for an answer.
+    patient = HTTPProvider(provider.endpoint_uri, request_kwargs={"timeout": 600})
+    answer = _ask(patient, method, list(params))
     if "error" in answer:
         raise RuntimeError(f"{method}: {answer['error']}")
     return answer["result"]

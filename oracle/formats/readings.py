@@ -274,7 +274,7 @@ class Readings:
                 )
         rows = self._rows + sum(column.rows for column in self._columns.values())
         if not rows:
-            raise RefusedInput("there are no readings", file=self._file_name, expected="at least one")
+            raise RefusedInput("there are none", file=self._file_name, field="readings", expected="at least one")
         names = [channel.column for channel in self._source.channels] or list(self._columns)
         series = tuple(
             one for name in names for one in self._columns[name].table.series(self._columns[name].interval_seconds)

@@ -49,6 +49,8 @@ def elements(data: bytes, file_name: str, *, namespace: str | None = None) -> It
     parser.forbid_dtd = True
     parser.setFeature(feature_namespaces, namespace is not None)
     parser.setContentHandler(handler)
+    # A parser that is fed piecemeal does not hand its locator out by itself.
+    handler.setDocumentLocator(parser)
     silent = 0
     try:
         for at in range(0, len(data), _CHUNK):

@@ -3,9 +3,9 @@ pragma solidity ^0.8.24;
 
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 
-import {EnergyCertificate} from "../contracts/EnergyCertificate.sol";
-import {Notary} from "../contracts/Notary.sol";
-import {DeviceKind, Statement, Terms, Visibility} from "../contracts/Types.sol";
+import {EnergyCertificate} from "../../contracts/EnergyCertificate.sol";
+import {Notary} from "../../contracts/Notary.sol";
+import {DeviceKind, Statement, Terms, Visibility} from "../../contracts/Types.sol";
 import {Harness} from "./Harness.sol";
 
 /// @dev Answers as the device registry does, for one account and grid that never change. The grid is a power of two,

@@ -4,8 +4,8 @@ pragma solidity ^0.8.24;
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
-import {Notary} from "../contracts/Notary.sol";
-import {Batch, BatchKind, BatchStatus, Notarization} from "../contracts/Types.sol";
+import {Notary} from "../../contracts/Notary.sol";
+import {Batch, BatchKind, BatchStatus, Notarization} from "../../contracts/Types.sol";
 import {Harness} from "./Harness.sol";
 
 /// @title What the notary accepts and never changes, from any state. Signatures recover to any address.

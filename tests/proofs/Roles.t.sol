@@ -3,11 +3,11 @@ pragma solidity ^0.8.24;
 
 import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 
-import {DeviceRegistry} from "../contracts/DeviceRegistry.sol";
-import {EmissionFactors} from "../contracts/EmissionFactors.sol";
-import {EnergyCertificate} from "../contracts/EnergyCertificate.sol";
-import {MitigationOutcome} from "../contracts/MitigationOutcome.sol";
-import {Notary} from "../contracts/Notary.sol";
+import {DeviceRegistry} from "../../contracts/DeviceRegistry.sol";
+import {EmissionFactors} from "../../contracts/EmissionFactors.sol";
+import {EnergyCertificate} from "../../contracts/EnergyCertificate.sol";
+import {MitigationOutcome} from "../../contracts/MitigationOutcome.sol";
+import {Notary} from "../../contracts/Notary.sol";
 import {Harness} from "./Harness.sol";
 
 /// @title Who holds no role calls none of the functions that the role matrix lists, whatever the arguments

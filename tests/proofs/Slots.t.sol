@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {CertifiedSlots} from "../contracts/CertifiedSlots.sol";
+import {CertifiedSlots} from "../../contracts/CertifiedSlots.sol";
 import {Harness} from "./Harness.sol";
 
 /// @title The bitmap of certified slots, from any state and across word borders

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {RetirementDetails} from "../contracts/Types.sol";
+import {RetirementDetails} from "../../contracts/Types.sol";
 import {CertificateHarness} from "./Certificate.t.sol";
 
 /// @dev A wallet that signed one message and no other (ERC-1271): elliptic curves are beyond a solver.
