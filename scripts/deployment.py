@@ -32,7 +32,7 @@ from scripts.addresses import (
     selectors,
     write,
 )
-from scripts.deployment_check import facts, membership, require
+from scripts.deployment_check import facts, membership, require, roles_of
 from scripts.networks import DeployError
 from scripts.roles import ADMIN_DELAY_SECONDS, ADMINISTRATOR, ROLES
 from scripts.safe import Call
@@ -438,8 +438,9 @@ def set_roles(run: Deployment) -> None:
     for role in ROLES:
         for name, signatures in role.functions.items():
             target = run.contract(name).address
-            role_of = manager.functions.getTargetFunctionRole
-            wrong = [one for one in selectors(signatures) if role_of(target, one).call() != role.id]
+            asked = selectors(signatures)
+            set_to = roles_of(manager, target, asked)
+            wrong = [one for one, number in zip(asked, set_to, strict=True) if number != role.id]
             if wrong:
                 acts.append(Act(MANAGER, "setTargetFunctionRole", (target, wrong, role.id)))
         holder = run.settings.holders.get(role.name)

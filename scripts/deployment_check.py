@@ -123,10 +123,9 @@ def role_facts(w3: Web3, book: Mapping[str, Any]) -> list[Fact]:
         target = book["contracts"][name]["address"]
         found.append(Fact("functions", f"{name} closed", view.isTargetClosed(target).call(), False))
         found.append(Fact("delays", f"{name} administration delay", view.getTargetAdminDelay(target).call(), 0))
-        for signature in changing_functions(name):
-            selector = function_signature_to_4byte_selector(signature)
-            wanted = roles.pop((name, selector), ADMINISTRATOR.id)
-            role = view.getTargetFunctionRole(target, selector).call()
+        signatures = changing_functions(name)
+        for signature, role in zip(signatures, roles_of(manager, target, selectors(signatures)), strict=True):
+            wanted = roles.pop((name, function_signature_to_4byte_selector(signature)), ADMINISTRATOR.id)
             found.append(Fact("functions", f"role of {name}.{signature}", role, wanted))
     found.append(Fact("functions", "entries of the role table that no contract has", roles, {}))
     members = members_of(w3, manager, book["deployedBlock"])
@@ -149,6 +148,12 @@ def membership(manager: Contract, role: Role, account: str) -> tuple[bool, int]:
     """Whether ``account`` holds ``role``, and for how many seconds its calls wait."""
     is_member, delay = manager.functions.hasRole(role.id, account).call()
     return bool(is_member), int(delay)
+
+
+def roles_of(manager: Contract, target: str, functions: Sequence[bytes]) -> list[int]:
+    """The role that may call each of a contract's functions, asked for in one call."""
+    asked = [manager.encode_abi("getTargetFunctionRole", [target, one]) for one in functions]
+    return [int.from_bytes(answer, "big") for answer in manager.functions.multicall(asked).call()]
 
 
 def members_of(w3: Web3, manager: Contract, from_block: int) -> dict[int, list[str]]:

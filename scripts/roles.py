@@ -1,6 +1,6 @@
 """Who may call what: the one table of roles, as data. docs/roles.md says the same in words.
 
-`scripts/deploy.py` sets it up on the AccessManager and its `check` compares it with the chain. Functions
+`./run deploy` sets it up on the AccessManager and `./run deploy --check` compares it with the chain. Functions
 that are not listed are open to everybody, or bound to a contract (`consume`, `issueItem`), and cannot be
 closed by anyone. Nothing here imports brownie.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,6 +120,7 @@ class Explorer:
             "converted_wh": converted,
             "settled_wh": settled,
             "co2e_g": self.number("SELECT SUM(co2e_g) FROM conversion"),
+            **self._standing(row["id"] for row in self.all("SELECT DISTINCT outcome_id AS id FROM conversion")),
             "co2e_retired_g": self.number("SELECT SUM(amount) FROM retirement WHERE contract = ?", OUTCOME),
             "batches": batches.get("n") or 0,
             "statements": batches.get("s") or 0,
@@ -335,10 +336,27 @@ class Explorer:
         where, values = ("WHERE r.account = ?", [account]) if account else ("", [])
         sql = (
             "SELECT r.contract, r.number, r.account, r.block, r.log_index, r.tx, SUM(r.amount) AS amount, COUNT(*) AS items,"
+            " GROUP_CONCAT(r.id) AS ids,"
             " r.beneficiary, r.beneficiary_name, r.purpose, r.country, r.location, r.consumption_start, r.consumption_end,"
             f" b.timestamp AS time FROM retirement r JOIN block b ON b.number = r.block {where} GROUP BY r.contract, r.number"
         )
-        return self.page(sql, values, ("block", "log_index"), cursor, rows=rows)
+        page = self.page(sql, values, ("block", "log_index"), cursor, rows=rows)
+        page["rows"] = [self._with_standing(row) for row in page["rows"]]
+        return page
+
+    def _with_standing(self, row: Row) -> Row:
+        """A retirement, and whether any of what it retired must be marked."""
+        ids = row.pop("ids").split(",") if row["contract"] == OUTCOME else []
+        return {**row, **self._standing(ids)}
+
+    def _standing(self, outcome_ids: Iterable[str]) -> Row:
+        """Whether there are avoided-emission estimates among these outcomes, or factors that are illustrative only."""
+        parts = [outcome_parts(token) for token in outcome_ids]
+        factors = [self.factor(part["factor_id"]) for part in parts]
+        return {
+            "estimate": any(part["estimate"] for part in parts),
+            "illustrative": any(factor["illustrative"] for factor in factors if factor),
+        }
 
     def retirement(self, contract: str, number: int) -> Row | None:
         items = self.all(
@@ -362,7 +380,9 @@ class Explorer:
         where = "WHERE " + " AND ".join(terms) if terms else ""
         sql = f"SELECT c.*, b.timestamp AS time FROM conversion c JOIN block b ON b.number = c.block {where}"
         page = self.page(sql, values, ("block", "log_index", "item"), cursor, rows=rows)
-        page["rows"] = [{**row, "outcome": outcome_parts(row["outcome_id"])} for row in page["rows"]]
+        page["rows"] = [
+            {**row, "outcome": outcome_parts(row["outcome_id"]) | self._standing([row["outcome_id"]])} for row in page["rows"]
+        ]
         return page
 
     def outcomes(self) -> list[Row]:

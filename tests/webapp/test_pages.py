@@ -204,6 +204,14 @@ def test_outcome_pages_mark_estimate_and_illustrative_factor(client, paths, worl
     assert "Avoided-emission estimate" in words_of(client.get(converted))
 
 
+def test_every_list_that_shows_the_outcome_marks_it(client, paths, world):
+    for path in ("/", "/retirements", "/outcomes", paths["outcome"]):
+        page = client.get(path).get_data(as_text=True)
+        assert "Avoided-emission estimate" in page and "Illustrative factor" in page, path
+    totals = client.get("/.json").get_json()["totals"]
+    assert (totals["estimate"], totals["illustrative"]) == (True, True)
+
+
 def test_retirement_page_is_what_the_event_says(client, world):
     twin = client.get("/retirements/certificate/2.json").json["retirement"]
     assert twin["amount"] == 3_000 and [i["amount"] for i in twin["items"]] == [1_000, 2_000]
