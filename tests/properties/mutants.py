@@ -266,9 +266,9 @@ MUTANTS = (
         CERTIFICATE,
         "        uint256 minted = _certify(root, notarizedWh, statement, admitted);\n"
         '        if (minted != 0) _mint(admitted.account, admitted.id, minted, "");',
-        "        if (!_certified[statement.deviceId].areFree(admitted.firstSlot, admitted.slots)) {\n"
-        "            revert SlotAlreadyCertified(statement.deviceId, statement.start);\n        }\n"
-        '        _mint(admitted.account, admitted.id, statement.energyWh, "");\n'
+        "        uint256 owedWh = _debts[statement.deviceId];\n"
+        "        if (owedWh < statement.energyWh) {\n"
+        '            _mint(admitted.account, admitted.id, statement.energyWh - owedWh, "");\n        }\n'
         "        _certify(root, notarizedWh, statement, admitted);",
         "conservation, inside a callback",
     ),
