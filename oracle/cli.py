@@ -256,11 +256,12 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
             file.used,
             len(file.refused),
             file.slots,
+            "" if file.columns else file.tared_slots,
             format_kwh(file.energy_wh),
             said,
         )
 
-    print_table("Files", ("file", "source", "used", "refused", "slots", "kWh", "result"), map(line, files))
+    print_table("Files", ("file", "source", "used", "refused", "slots", "tared slots", "kWh", "result"), map(line, files))
     refused = [(file.name, row.line, row.reason, row.text) for file in files for row in file.refused]
     if refused:
         print_table(f"Refused rows ({len(refused)})", ("file", "line", "reason", "text"), refused[:20])
@@ -300,6 +301,7 @@ def status(desk: Desk, as_json: bool) -> None:
         for key in ("files", "rows_used", "rows_refused", "last_file_at", "decisions", "pending", "batches")
     ]
     rows += [(f"device-days {state}", count) for state, count in facts["device_days"].items()]
+    rows += [(f"tared slots of device {device}", count) for device, count in facts["tared_slots"].items()]
     rows += [(f"acts {state}", count) for state, count in facts["acts"].items()]
     if batch:
         rows.append(

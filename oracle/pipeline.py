@@ -75,7 +75,8 @@ class IngestedFile:
 
     ``known`` is True where the same content had come before, under any name: nothing changed then. ``used`` and
     ``refused`` count rows, for each of ``sources`` that reads the file. Energies in Wh after the tare rule,
-    certifiable or not; ``slots`` with a reading, of meters alone. Of a file read without a source, ``devices`` are named
+    certifiable or not; ``slots`` with a reading, of meters alone, and ``tared_slots`` of them that the tare rule counts as
+    0 Wh (small negative values, and small ones at night). Of a file read without a source, ``devices`` are named
     as in the file, ``assumed`` says what it does not state and ``columns`` what it holds (:mod:`oracle.formats.survey`).
     """
 
@@ -86,6 +87,7 @@ class IngestedFile:
     devices: tuple[int | str, ...] = ()
     used: int = 0
     slots: int = 0
+    tared_slots: int = 0
     energy_wh: int = 0
     refused: tuple[RefusedRow, ...] = ()
     refusal: str | None = None
@@ -102,6 +104,7 @@ class IngestedFile:
             "devices": list(self.devices),
             "used": self.used,
             "slots": self.slots,
+            "tared_slots": self.tared_slots,
             "energy_wh": self.energy_wh,
             "refused": [asdict(row) for row in self.refused],
             "refusal": self.refusal,
@@ -250,11 +253,12 @@ def _described(
 ) -> IngestedFile:
     named = sources(sites)
     devices = [device for device in sites.devices if f"device:{device.device_id}" in parsed]
-    slots = energy_wh = 0
+    slots = tared_slots = energy_wh = 0
     for device in devices:
         for day in device_days(device, [parsed[f"device:{device.device_id}"]]).values():
             report = assess(device, day).report
             slots += report.measured_slots
+            tared_slots += report.tare_zeroed_slots
             energy_wh += report.energy_wh
     return IngestedFile(
         name=name,
@@ -264,6 +268,7 @@ def _described(
         devices=tuple(device.device_id for device in devices),
         used=sum(one.used for one in parsed.values()),
         slots=slots,
+        tared_slots=tared_slots,
         energy_wh=energy_wh,
         refused=tuple(row for one in parsed.values() for row in one.refused),
         known=known,
@@ -930,6 +935,17 @@ def harmless(value: object) -> object:
     return "'" + value if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA_STARTS) else value
 
 
+def tared(store: Store) -> dict[int, int]:
+    """For each device, in how many of its slots the meter's reading was within the tare band and counts as 0 Wh."""
+    counted: dict[int, int] = {}
+    with store.session() as session:
+        for device_id, facts in session.execute(
+            select(DeviceDay.device_id, DeviceDay.assessment).order_by(DeviceDay.device_id)
+        ):
+            counted[device_id] = counted.get(device_id, 0) + facts["report"]["tare_zeroed_slots"]
+    return counted
+
+
 def status(store: Store) -> dict[str, Any]:
     """Counts for a person or a monitor: files, rows, device-days, batches, acts on the chain. Plain JSON values."""
     with store.session() as session:
@@ -949,6 +965,7 @@ def status(store: Store) -> dict[str, Any]:
             "rows_refused": refused or 0,
             "last_file_at": last.isoformat() if isinstance(last, datetime) else last,
             "device_days": {state.value: count for state, count in _counts(session).items()},
+            "tared_slots": {str(device_id): slots for device_id, slots in tared(store).items()},
             "pending": session.scalar(select(func.count()).select_from(DeviceDay).where(DeviceDay.pending != "")) or 0,
             "decisions": session.scalar(select(func.count()).select_from(ReviewDecision)) or 0,
             "batches": session.scalar(select(func.count()).select_from(SealedBatch)) or 0,

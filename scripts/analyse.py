@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.workspace import ROOT, WorkspaceError, build, workspace  # noqa: E402
+from scripts.workspace import ROOT, WorkspaceError, build, workspace
 
 REASONS = ROOT / "tests" / "proofs" / "slither.json"
 IMPACTS = ("High", "Medium")
@@ -69,7 +69,11 @@ def analysed(folder: Path) -> tuple[list[dict[str, Any]], set[str]]:
     try:
         slither = Slither(".", exclude_dependencies=True, foundry_ignore_compile=True)
         for detector in vars(all_detectors).values():
-            if isinstance(detector, type) and issubclass(detector, AbstractDetector) and detector is not AbstractDetector:
+            if (
+                isinstance(detector, type)
+                and issubclass(detector, AbstractDetector)
+                and detector is not AbstractDetector
+            ):
                 slither.register_detector(detector)
         findings = [f for found in slither.run_detectors() for f in found if f["impact"] in IMPACTS]
         ours = (folder / "contracts").resolve()

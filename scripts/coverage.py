@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.compile import ROOT, SETTINGS, SOLC_VERSION, STATE, CompileError, standard_input  # noqa: E402
+from scripts.compile import ROOT, SETTINGS, SOLC_VERSION, STATE, CompileError, standard_input
 
 HITS = STATE / "test" / "coverage.json"
 SIMPLE = {

@@ -67,7 +67,9 @@ def _note(provider, steps, created: str | None):
 def make_request(self, method, params):
     answer = _ask(self, method, params)
     if method == "eth_call" and params[0].get("to"):
-        _note(self, _result(self, "debug_traceCall", params[0], params[1] if len(params) > 1 else "latest", OPTIONS), None)
+        _note(
+            self, _result(self, "debug_traceCall", params[0], params[1] if len(params) > 1 else "latest", OPTIONS), None
+        )
     elif method in ("eth_sendTransaction", "eth_sendRawTransaction") and answer.get("result"):
         while _result(self, "eth_getTransactionReceipt", answer["result"]) is None:
             time.sleep(0.002)

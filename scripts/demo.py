@@ -34,6 +34,7 @@ from typing import Any
 import structlog
 import yaml
 from eth_account.signers.local import LocalAccount
+from requests.exceptions import RequestException
 from rich.console import Console
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
@@ -47,10 +48,10 @@ from oracle import checks, issuance, keys, pipeline, protocol  # noqa: E402
 from oracle.chain import Chain, ChainView  # noqa: E402
 from oracle.config import KeyFile, NetworkConfig, OracleConfig  # noqa: E402
 from oracle.domain import DayState, SagaState  # noqa: E402
-from oracle.errors import OracleError  # noqa: E402
-from oracle.outbox import Outbox  # noqa: E402
+from oracle.errors import ChainError, OracleError  # noqa: E402
+from oracle.outbox import Outbox, Predicate  # noqa: E402
 from oracle.sites import SitesConfig, load_sites, source_folder  # noqa: E402
-from oracle.store import Act, DeviceDay, RawFile, Store  # noqa: E402
+from oracle.store import Act, DeviceDay, RawFile, RefusedRow, Store  # noqa: E402
 from oracle.units import format_kwh  # noqa: E402
 from scripts.local_chain import LocalChainError, anvil, await_that, child, free_port, listens  # noqa: E402
 
@@ -75,6 +76,7 @@ ACTORS = (
 THRESHOLD = 2
 ETHER = 10**18
 BLOCKS_TO_FINAL = 3
+TAKING_SECONDS = 600
 #: What the generator sells and the buyer does with it, as UTC days of device 1 (first, last).
 SOLD = ("2016-07-02", "2016-07-31")
 RETIRED = ("2016-07-02", "2016-07-11")
@@ -214,10 +216,11 @@ def configuration(demo: Demo, actor: str, ports: dict[str, int]) -> dict[str, An
 def deploy(demo: Demo) -> int:
     """Let the workshop deploy the contracts; returns the number of transactions it sent."""
     if demo.addresses.exists():
-        with contextlib.suppress(OracleError):
+        try:
             ChainView.open(demo.network)
-            return 0
-        demo.addresses.unlink()
+        except ChainError as fault:
+            raise DemoError(f"the demo's chain lost its contracts ({fault}); begin again: ./run demo --reset") from None
+        return 0
     demo.tell("deploying the contracts (brownie)")
     admin = demo.key("administrator")
     signers = ",".join(demo.address(actor) for actor in ("oracle", *WITNESSES))
@@ -249,7 +252,7 @@ def deploy(demo: Demo) -> int:
 
 
 class Wallet:
-    """An actor who sends on its own behalf, each act once, whatever is run again."""
+    """An actor who sends on its own behalf, each act once, whatever is run again or lost in between."""
 
     def __init__(self, demo: Demo, chain: Chain, actor: str):
         self.demo, self.chain, self.actor = demo, chain, actor
@@ -257,13 +260,11 @@ class Wallet:
 
     def act(self, acts: dict[str, tuple[str, bytes]]) -> int:
         """Do ``acts`` (key to contract name and call data) in order; returns how many transactions were sent."""
-        with self.store.session() as session:
-            reached = select(Act.key).where(Act.chain_id == CHAIN_ID, Act.state.in_((SagaState.MINED, SagaState.FINAL)))
-            done = set(session.scalars(reached))
-        open_acts = {key: act for key, act in acts.items() if key not in done}
+        open_acts = {key: act for key, act in acts.items() if key not in self._on_the_chain()}
         if not open_acts:
             return 0
-        outbox = Outbox(self.store, self.chain, keys.load_account(self.demo.key(self.actor)))
+        account = keys.load_account(self.demo.key(self.actor))
+        outbox = Outbox(self.store, self.chain, account, done=done_before(account.address))
         sent = 0
         for key, (contract, data) in open_acts.items():
             outbox.enqueue(key, self.chain.address(contract), data)
@@ -272,6 +273,44 @@ class Wallet:
             for failed in driven.failed:
                 raise DemoError(f"{self.actor}: {failed.key} failed: {failed.error}")
         return sent
+
+    def _on_the_chain(self) -> set[str]:
+        """Acts whose transaction the chain still has: a local chain may have lost its last seconds."""
+        reached = select(Act).where(Act.chain_id == CHAIN_ID, Act.state.in_((SagaState.MINED, SagaState.FINAL)))
+        with self.store.session() as session:
+            acts = session.scalars(reached).all()
+        return {
+            act.key
+            for act in acts
+            if act.transaction is None or self.chain.receipt(bytes.fromhex(act.transaction[2:])) is not None
+        }
+
+
+def done_before(account: str) -> dict[str, Predicate]:
+    """How the chain shows that an act of ``account`` was done already, for the case that its database is lost."""
+
+    def event_of(contract: str, name: str, field: str) -> Predicate:
+        return lambda chain, act: any(event.values[field] == account for event in chain.events(contract, name))
+
+    def registered(chain: ChainView, act: Act) -> bool:
+        device_id = int(act.key.split(":")[1])
+        return any(
+            event.values["deviceId"] == device_id for event in chain.events("DeviceRegistry", "DeviceRegistered")
+        )
+
+    def published(chain: ChainView, act: Act) -> bool:
+        zone, year = act.key.split(":")[1:]
+        found = (event.values for event in chain.events("EmissionFactors", "FactorPublished"))
+        return any((v["gridZone"].rstrip(b"\0").decode(), v["year"]) == (zone, int(year)) for v in found)
+
+    return {
+        "register": registered,
+        "publish": published,
+        "transfer": event_of("EnergyCertificate", "TransferBatch", "from"),
+        "retire": event_of("EnergyCertificate", "RetiredBatch", "account"),
+        "convert": event_of("MitigationOutcome", "Converted", "account"),
+        "retire-outcome": event_of("MitigationOutcome", "Retired", "account"),
+    }
 
 
 def register(demo: Demo, chain: Chain) -> int:
@@ -380,7 +419,9 @@ def main_job(demo: Demo, chain: Chain, config: OracleConfig, store: Store, accou
     demo.tell("registering devices and emission factors")
     sent += register(demo, chain)
     demo.tell("ingesting and assessing meter and irradiance files")
-    pipeline.ingest(config, store, [config.file.parent / "inbox"])
+    for file in pipeline.ingest(config, store, [config.file.parent / "inbox"]).files:
+        if file.refusal:
+            raise DemoError(f"{file.name} is refused: {file.refusal}")
     demo.tell("sealing, asking the witnesses, notarizing")
     pipeline.seal(config, store)
     sent += done(issuance.notarize(config, store, chain, account))
@@ -404,7 +445,7 @@ def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) ->
     certificate, outcome = "EnergyCertificate", "MitigationOutcome"
     generator, buyer = demo.address("generator"), demo.address("buyer")
     moved = [event.values for event in chain.events(certificate, "TransferBatch")]
-    batches = []
+    batches: list[dict[str, Any]] = []
     for event in chain.notarized_events():
         batch = event.batch
         batches.append(
@@ -415,13 +456,22 @@ def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) ->
                 "signers": list(event.signers),
             }
         )
+    if not batches:
+        raise DemoError(f"nothing was notarized; see {demo.state / 'log'} and ./run demo --reset")
     meter_files = {name for device in demo.sites.devices for name in device.source.files}
     with store.session() as session:
         readings = session.scalar(select(func.sum(RawFile.rows_used)).where(RawFile.name.in_(meter_files)))
+        irradiance = session.scalar(select(func.sum(RawFile.rows_used)).where(RawFile.name.not_in(meter_files)))
         refused = session.scalar(select(func.sum(RawFile.rows_refused)))
+        reasons = session.execute(
+            select(RawFile.name, RefusedRow.line, RefusedRow.reason).join(
+                RefusedRow, RefusedRow.sha256 == RawFile.sha256
+            )
+        ).all()
         held = session.scalar(select(func.count()).where(DeviceDay.state == DayState.HELD))
         days = session.scalars(select(DeviceDay.assessment)).all()
     corroborated = sum(day["corroboration"]["result"] == "corroborated" for day in days)
+    tared = sum(day["report"]["tare_zeroed_slots"] for day in days)
     demo.tell("checking every statement against archive and chain")
     verdicts: Counter[str] = Counter()
     for checked in checks.check_archive(config.archive_folder, chain):
@@ -431,7 +481,10 @@ def figures(demo: Demo, chain: ChainView, config: OracleConfig, store: Store) ->
     converted = [event.values for event in chain.events(outcome, "Converted")]
     return {
         "readings": readings,
+        "irradiance_rows": irradiance,
         "refused": refused,
+        "refused_rows": [f"{name}, line {line}: {reason}" for name, line, reason in reasons],
+        "tared_slots": tared,
         "statements": sum(batch["statements"] for batch in batches),
         "held": held,
         "corroborated": corroborated,
@@ -453,12 +506,10 @@ def witnesses_running(demo: Demo, ports: dict[str, int]) -> Iterator[None]:
         for name in WITNESSES:
             log = demo.state / "log" / f"{name}.log"
             oracle = [sys.executable, "-m", "oracle", "--config", str(demo.config_file(name))]
-            if not (demo.state / name / "raw").exists():
-                waiting.append(
-                    (name, stack.enter_context(child([*oracle, "ingest", str(demo.state / name / "inbox")], log)), log)
-                )
+            taking = child([*oracle, "ingest", str(demo.state / name / "inbox")], log)
+            waiting.append((name, stack.enter_context(taking), log))
         for name, process, log in waiting:
-            if process.wait(300):
+            if process.wait(TAKING_SECONDS):
                 raise DemoError(f"{name} could not take in its files (log: {log})")
         for name in WITNESSES:
             log = demo.state / "log" / f"{name}.log"
@@ -482,8 +533,8 @@ def alone(state: Path) -> Iterator[None]:
         yield
 
 
-def reset() -> None:
-    for entry in STATE.glob("*"):
+def reset(state: Path) -> None:
+    for entry in state.glob("*"):
         if entry.name != "lock":
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
@@ -500,6 +551,7 @@ def arguments() -> argparse.Namespace:
         "--port", type=int, default=8000, help="port of the web app (default 8000; another one if it is taken)"
     )
     parser.add_argument("--reset", action="store_true", help="forget the demo's chain, databases and keys first")
+    parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="where all of it is kept")
     parser.add_argument("--buyer-key", action="store_true", help="print the buyer's private key and end")
     return parser.parse_args()
 
@@ -519,15 +571,15 @@ def run(options: argparse.Namespace, console: Console) -> None:
     def tell(text: str) -> None:
         console.print(f"[dim]{time.monotonic() - began:6.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
-    sites = load_sites(SITES)
+    state, sites = options.state.resolve(), load_sites(SITES)
     if options.reset:
-        reset()
-    forget_half_lost_chain(tell)
-    log_to(STATE / "log" / "oracle.log")
+        reset(state)
+    forget_half_lost_chain(state, tell)
+    log_to(state / "log" / "oracle.log")
     port = free_port(8545)
-    with chain_running(STATE, port) as rpc_url:
+    with chain_running(state, port) as rpc_url:
         tell(f"chain {CHAIN_ID} at {rpc_url}")
-        demo = Demo(STATE, sites, rpc_url, tell)
+        demo = Demo(state, sites, rpc_url, tell)
         make_keys(demo)
         ports = {name: free_port(0) for name in WITNESSES}
         make_folders(demo, ports)
@@ -550,26 +602,30 @@ def run(options: argparse.Namespace, console: Console) -> None:
             serve(demo, options.port, tell)
 
 
-def show_buyer_key() -> None:
+def show_buyer_key(state: Path) -> None:
     """For a person who wants to act as the buyer from a browser wallet, while the demo runs."""
-    key = KeyFile(STATE / "keys" / "buyer.json", STATE / "keys" / "buyer.password")
+    key = KeyFile(state / "keys" / "buyer.json", state / "keys" / "buyer.password")
     if not key.keystore.exists():
         raise DemoError("the demo has not run yet, so there is no buyer; start it with ./run demo")
     print(keys.load_account(key).key.to_0x_hex())
 
 
-def forget_half_lost_chain(tell: Callable[[str], None]) -> None:
+def forget_half_lost_chain(state: Path, tell: Callable[[str], None]) -> None:
     """Databases that speak of a chain whose state is gone would be wrong about everything: begin again."""
-    if (STATE / "oracle").exists() and not (STATE / "chain" / "state.json").exists():
+    if (state / "oracle" / "oracle.db").exists() and not (state / "chain" / "state.json").exists():
         tell("the demo's chain is gone; beginning again")
-        reset()
+        reset(state)
 
 
 def show(report: dict[str, Any], tell: Callable[[str], None]) -> None:
     kwh = {name: format_kwh(report[f"{name}_wh"]) for name in ("issued", "transferred", "retired", "converted")}
     tell(
-        f"{report['readings']} readings, {report['refused']} refused; {report['statements']} statements notarized, {report['held']} days held"
+        f"{report['readings']} readings and {report['irradiance_rows']} irradiance rows used, {report['refused']} rows refused; "
+        f"{report['tared_slots']} slots of night noise set to 0 by the tare rule"
     )
+    for refused in report["refused_rows"][:5]:
+        tell(f"  refused: {refused}")
+    tell(f"{report['statements']} statements notarized, {report['held']} days held for review")
     tell(
         f"{kwh['issued']} kWh issued, {kwh['transferred']} transferred, {kwh['retired']} retired, {kwh['converted']} converted to {report['co2e_g']} g CO2e"
     )
@@ -622,7 +678,12 @@ def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
         for name, path in pages.items():
             tell(f"{name:>22}  {site}{path}")
         tell("Ctrl-C ends it; what happened is kept for the next start")
-        process.wait()
+        chain = ChainView.open(demo.network)
+        while process.poll() is None:
+            # Elsewhere time makes a visitor's transaction final; here blocks come with transactions alone.
+            with contextlib.suppress(OracleError):
+                finalize(chain)
+            time.sleep(1)
         raise DemoError(f"the web app ended by itself (log: {log})")
 
 
@@ -633,13 +694,16 @@ def main() -> int:
         signal.signal(number, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         if options.buyer_key:
-            show_buyer_key()
+            show_buyer_key(options.state.resolve())
             return 0
-        with alone(STATE):
+        with alone(options.state.resolve()):
             run(options, console)
     except KeyboardInterrupt:
         return 130
-    except (DemoError, LocalChainError, OracleError) as fault:
+    except subprocess.TimeoutExpired as late:
+        console.print(f"[red]no end after {late.timeout:.0f} s: {' '.join(map(str, late.cmd))}[/red]", highlight=False)
+        return 1
+    except (DemoError, LocalChainError, OracleError, RequestException) as fault:
         console.print(f"[red]{fault}[/red]", highlight=False)
         return 1
     return 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,13 @@ def free_port(preferred: int = 0) -> int:
     raise LocalChainError("no free port on the loopback")
 
 
+def _end_with_parent() -> None:
+    """Between fork and exec: on Linux, have the kernel end this child when the run dies without a chance to."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def child(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -50,6 +59,7 @@ def child(
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         yield process

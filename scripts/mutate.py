@@ -3,8 +3,8 @@
 A mutant changes one place of one contract: a comparison, an arithmetic or logical operator, a number by one, a
 condition to true or false, a statement or a `restricted` left out. It is compiled from a copy of the contracts and
 judged by the state machines of tests/properties, those that concern its file first; a mutant that none of them
-notices survives. Survivors that no test can tell from the original are listed with the argument why in
-tests/proofs/equivalents.json: {"<mutant>": argument}.
+notices survives. tests/proofs/survivors.json lists survivors with an argument, {"<mutant>": argument}: why no test can
+tell it from the original, or which test of tests/contracts does where the machines cannot.
 
     ./run mutate                            a sample for five minutes, the same mutants in the same order every time
     ./run mutate --all --runs 100           every mutant; hours
@@ -33,9 +33,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.compile import ROOT, SETTINGS, SOLC_VERSION, STATE, CompileError, standard_input  # noqa: E402
+from scripts.compile import ROOT, SETTINGS, SOLC_VERSION, STATE, CompileError, standard_input
 
-EQUIVALENTS = ROOT / "tests" / "proofs" / "equivalents.json"
+SURVIVORS = ROOT / "tests" / "proofs" / "survivors.json"
 SEED = 1
 SAMPLE_SECONDS = 270
 # The most that the machines may take on one mutant; one that never ends is noticed.
@@ -115,9 +115,9 @@ def mutants() -> list[Mutant]:
             continue
         text = (ROOT / file).read_bytes()
         for scope in children(source["ast"]):
-            if scope["nodeType"] != "FunctionDefinition" or not scope.get("body"):
-                if scope["nodeType"] != "VariableDeclaration" or not scope.get("constant"):
-                    continue
+            is_function = scope["nodeType"] == "FunctionDefinition" and scope.get("body")
+            if not is_function and not (scope["nodeType"] == "VariableDeclaration" and scope.get("constant")):
+                continue
             for start, end, new in sorted(changes(scope, text)):
                 old = " ".join(text[start:end].decode().split())
                 name = f"{Path(file).stem}.{scope['name'] or scope.get('kind')}: {old} -> {new or 'nothing'}"
@@ -138,7 +138,11 @@ def changes(scope: dict[str, Any], text: bytes) -> Iterator[tuple[int, int, str]
         kind = node["nodeType"]
         start, end = place(node)
         if kind in ("BinaryOperation", "Assignment"):
-            left, right = ("leftExpression", "rightExpression") if kind == "BinaryOperation" else ("leftHandSide", "rightHandSide")
+            left, right = (
+                ("leftExpression", "rightExpression")
+                if kind == "BinaryOperation"
+                else ("leftHandSide", "rightHandSide")
+            )
             between, until = place(node[left])[1], place(node[right])[0]
             at = text.index(node["operator"].encode(), between, until)
             for swap in SWAPS.get(node["operator"], ()):
@@ -209,7 +213,9 @@ def judge(documents: dict[str, dict[str, Any]], machines: list[Any], runs: int, 
     from tests.properties.machines import Bench
     from tests.properties.system import System
 
-    sys.stdout = sys.stderr = open(os.devnull, "w")
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
     try:
         Bench.system = System(documents)
     except BaseException:
@@ -261,7 +267,9 @@ def verdict(mutant: Mutant, runs: int) -> tuple[str, str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="./run mutate", description="Mutation of contracts/, judged by the properties.")
+    parser = argparse.ArgumentParser(
+        prog="./run mutate", description="Mutation of contracts/, judged by the properties."
+    )
     parser.add_argument("--all", action="store_true", help="every mutant instead of a sample")
     parser.add_argument("--seconds", type=float, default=SAMPLE_SECONDS, help=f"of the sample ({SAMPLE_SECONDS})")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the sample ({SEED})")
@@ -285,9 +293,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(chosen)} mutants")
         return 0
 
-    equivalents: dict[str, str] = json.loads(EQUIVALENTS.read_text(encoding="utf-8"))
+    argued: dict[str, str] = json.loads(SURVIVORS.read_text(encoding="utf-8"))
     known = {m.name for m in everything}
-    problems = [f"equivalents.json: there is no mutant {name!r}" for name in equivalents if name not in known]
+    problems = [f"survivors.json: there is no mutant {name!r}" for name in argued if name not in known]
     began = time.monotonic()
     counts: Counter[str] = Counter()
     by: Counter[str] = Counter()
@@ -310,10 +318,10 @@ def main(arguments: list[str] | None = None) -> int:
                 result, noticed = done.result()
                 counts[result] += 1
                 by[noticed] += 1
-                if result == "survived" and mutant.name not in equivalents:
+                if result == "survived" and mutant.name not in argued:
                     survivors.append(mutant.name)
-                if result == "killed" and mutant.name in equivalents:
-                    problems.append(f"equivalents.json: {mutant.name!r} is killed by {noticed}")
+                if result == "killed" and mutant.name in argued:
+                    problems.append(f"survivors.json: {mutant.name!r} is killed by {noticed}")
                 shown = f"{result:<9} {noticed:<12} {mutant.name}"
                 print(shown, file=sys.stderr if options.json else sys.stdout, flush=True)
     problems += [f"survived: {name}" for name in sorted(survivors)]

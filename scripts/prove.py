@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.workspace import Plant, WorkspaceError, build, workspace  # noqa: E402
+from scripts.workspace import Plant, WorkspaceError, build, workspace
 
 SOURCES = ("contracts", "tests/proofs")
 # What halmos asks of forge, so that it finds nothing left to compile.
@@ -245,7 +245,9 @@ def prove(property_: Property, folder: Path, seconds: float, stop_early: bool) -
             return Result(property_.title, "error", 0, took, False, said)
         found = [test for tests in json.loads(report.read_text())["test_results"].values() for test in tests]
     if len(found) != 1:
-        return Result(property_.title, "error", 0, took, False, f"{len(found)} functions are called {property_.function}")
+        return Result(
+            property_.title, "error", 0, took, False, f"{len(found)} functions are called {property_.function}"
+        )
     outcome = OUTCOMES[found[0]["exitcode"]]
     if outcome == "proven" and found[0]["num_bounded_loops"]:
         outcome = "loop cut short"

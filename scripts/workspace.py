@@ -5,12 +5,14 @@ A copy may be altered: every gate on the contracts shows on a planted bug that i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from scripts.compile import ROOT, SETTINGS, SOLC_VERSION, STATE
 
@@ -36,6 +38,10 @@ lint_on_build = false
 """
 
 
+# Open for the life of this process: one process at a time uses a copy.
+_LOCKS: dict[str, IO[str]] = {}
+
+
 class WorkspaceError(Exception):
     """A copy cannot be made or does not compile; the text is the tool's own."""
 
@@ -58,6 +64,7 @@ def workspace(name: str, sources: Iterable[str], src: str, plants: Iterable[Plan
     if not PACKAGES.is_dir():
         raise WorkspaceError("the npm packages are not installed; mend: ./run setup node")
     folder = STATE / "proofs" / name
+    _claim(name)
     wanted = {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
         for source in sources
@@ -86,6 +93,20 @@ def workspace(name: str, sources: Iterable[str], src: str, plants: Iterable[Plan
     if not link.is_symlink():
         link.symlink_to(PACKAGES)
     return folder
+
+
+def _claim(name: str) -> None:
+    if name in _LOCKS:
+        return
+    path = STATE / "lock" / f"proofs-{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("w", encoding="utf-8")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.close()
+        raise WorkspaceError(f"another run uses the copy {name!r}; wait until it has ended") from error
+    _LOCKS[name] = handle
 
 
 def build(folder: Path, *options: str) -> None:

@@ -32,6 +32,7 @@ LAYERS = (
 PART_OF = {"migrations": "store"}
 LAYER = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
 WEBAPP_MAY_IMPORT = {"domain", "errors", "units", "protocol", "sites", "merkle", "archive", "store", "chain", "checks"}
+WEBAPP_MAY_IMPORT |= {"config", "bundle"}
 
 
 def load(name: str, path: Path):
@@ -226,6 +227,21 @@ def test_unknown_command_is_refused_by_name():
     done = run_entry("conjure")
     assert done.returncode == 2
     assert "no command called conjure" in done.stderr
+
+
+def test_bench_offers_exactly_the_scripts_there_are(entry, tmp_path, monkeypatch):
+    write(tmp_path, {"scripts/bench_light.py": "", "scripts/bench_air.py": "", "scripts/bench/notes.py": ""})
+    monkeypatch.setattr(entry, "ROOT", tmp_path)
+    assert entry.benches() == ["air", "light"]
+
+
+def test_bench_unknown_name_is_refused_with_those_there_are():
+    done = run_entry("bench", "conjure")
+    assert done.returncode == 2
+    offered = re.findall(r"'(\w+)'", done.stderr.partition("choose from")[2]) or re.findall(
+        r"\w+", done.stderr.partition("choose from")[2]
+    )
+    assert offered and all((ROOT / "scripts" / f"bench_{name}.py").is_file() for name in offered)
 
 
 def test_doctor_json_names_state_and_mend_of_each_check():
@@ -483,10 +499,69 @@ def test_unhashed_pins_planted_lines_found():
     assert unhashed_pins("# made by a tool\n" + pinned + "loose>=2\nbare==3\n") == ["loose>=2", "bare==3"]
 
 
-def test_requirements_names_the_six_packages():
-    text = (ROOT / "requirements.txt").read_text()
-    for package in ("web3", "eth-brownie", "py-solc-x", "eth-account", "flask", "pandas"):
-        assert re.search(rf"\b{package}\b", text), package
+SIX_PACKAGES = {"web3", "eth-brownie", "py-solc-x", "eth-account", "flask", "pandas"}
+
+
+def installed_by_requirements(tree: Path) -> set[str]:
+    """Canonical names of what requirements.txt asks for, directly or by its `-r` lines."""
+    lines = (tree / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    files = [line.split()[1] for line in lines if line.startswith("-r ")]
+    return named(tree / "requirements.txt").union(*(named(tree / file) for file in files))
+
+
+def test_requirements_installs_run_and_workshop_with_the_six_packages():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert {"-r requirements/run.txt", "-r requirements/contracts.txt"} <= set(lines)
+    assert installed_by_requirements(ROOT) >= SIX_PACKAGES
+
+
+def test_installed_by_requirements_package_only_in_a_comment_is_not_among_them(tmp_path):
+    write(
+        tmp_path, {"requirements.txt": "# web3, flask\n-r requirements/run.txt\n", "requirements/run.txt": "flask>=3"}
+    )
+    assert installed_by_requirements(tmp_path) == {"flask"}
+
+
+# Distributions whose module has another name.
+MODULE_OF = {
+    "beautifulsoup4": "bs4",
+    "eth-brownie": "brownie",
+    "py-solc-x": "solcx",
+    "pyyaml": "yaml",
+    "safe-pysha3": "sha3",
+}
+# Asked for without being imported, and why.
+NOT_IMPORTED = {
+    "coincurve": "eth-account and eth-keys pick it up when it is there",
+    "mypy": "a command",
+    "ruff": "a command",
+    "pandas-stubs": "types for mypy",
+    "types-defusedxml": "types for mypy",
+    "types-pyyaml": "types for mypy",
+    "types-requests": "types for mypy",
+}
+
+
+def imported_nowhere(tree: Path) -> list[str]:
+    """Python packages asked for that no file of the project imports."""
+    asked = set().union(*(named(tree / "requirements" / f"{name}.txt") for name in ("run", "contracts", "dev")))
+    found = set()
+    for folder in ("oracle", "webapp", "scripts", "tests"):
+        for path, package, _ in files_of(tree, folder):
+            found |= {name.split(".")[0] for name in imports(path, package)}
+    return sorted(name for name in asked if MODULE_OF.get(name, name.replace("-", "_")) not in found)
+
+
+def test_every_direct_dependency_is_imported_somewhere():
+    assert set(imported_nowhere(ROOT)) <= set(NOT_IMPORTED)
+
+
+def test_imported_nowhere_planted_package_found(tmp_path):
+    files = {f"requirements/{name}.txt": "" for name in ("contracts", "dev")}
+    files["requirements/run.txt"] = "PyYAML>=6\nFlask-Babel>=4\nleftpad==1\n"
+    files["oracle/config.py"] = "def f():\n    from yaml import safe_load"
+    files["webapp/texts.py"] = "import flask_babel\n# import leftpad"
+    assert imported_nowhere(write(tmp_path, files)) == ["leftpad"]
 
 
 def test_dependencies_are_documented():

@@ -58,15 +58,18 @@ _LOCAL = ("timezone", "stamped")
 
 #: Every format by name; recognised from the last to the first, the least particular last of all.
 FORMATS: dict[str, Format] = {
-    "csv": Format(
-        delimited.read, delimited.recognises, "delimited text with a header", _LOCAL, guess=delimited.guess
-    ),
+    "csv": Format(delimited.read, delimited.recognises, "delimited text with a header", _LOCAL, guess=delimited.guess),
     "xlsx": Format(xlsx.read, xlsx.recognises, "Excel workbook", _LOCAL, guess=xlsx.guess, is_container=True),
     "weblog-ini": Format(
         weblog_ini.read, weblog_ini.recognises, "web'log INI text", (*_LOCAL, "decimal_mark", "encoding")
     ),
     "mii-csv": Format(
-        mii_csv.read, mii_csv.recognises, "Meteocontrol MII CSV", _LOCAL, guess=mii_csv.guess, is_import=mii_csv.is_import
+        mii_csv.read,
+        mii_csv.recognises,
+        "Meteocontrol MII CSV",
+        _LOCAL,
+        guess=mii_csv.guess,
+        is_import=mii_csv.is_import,
     ),
     "mii-xml": Format(
         mii_xml.read, mii_xml.recognises, "Meteocontrol MII 2.0 XML", ("stamped", "unit"), is_import=mii_csv.is_import

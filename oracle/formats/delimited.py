@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice, pairwise
 
 from ..errors import RefusedInput
 from .base import REFUSED_TEXT, Channel, Parsed, Quantity, RefusedRow, RowRefusal, SourceConfig
@@ -152,7 +153,7 @@ def guess(data: bytes, source: SourceConfig, file_name: str) -> tuple[SourceConf
 def guess_table(table: Iterator[Row], source: SourceConfig, file_name: str) -> tuple[SourceConfig, list[str]]:
     """As :func:`guess`, for rows whatever they stood in."""
     header = [name.strip() for name in (next(table, None) or (1, [""]))[1]]
-    sample = [cells for _, cells in zip(range(5), (row[1] for row in table)) if len(cells) == len(header)]
+    sample = [cells for _, cells in islice(table, 5) if len(cells) == len(header)]
     stamp = next(
         (
             (pattern, width)
@@ -183,7 +184,7 @@ def guess_table(table: Iterator[Row], source: SourceConfig, file_name: str) -> t
     )
     stamps = Stamps(replace(source, interval_seconds=1, stamped="start"))
     moments = [stamps(" ".join(cells[:width])) for cells in sample]
-    gaps = {later - earlier for earlier, later in zip(moments, moments[1:], strict=False) if later > earlier}
+    gaps = {later - earlier for earlier, later in pairwise(moments) if later > earlier}
     interval = min(gaps, default=900)
     said = [
         f"columns: stamp {' + '.join(header[:width])} as {pattern}, {quantity.value} {name!r} in {unit}",

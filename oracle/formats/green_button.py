@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ..domain import Quality
-from ..errors import RefusedInput
 from .base import Parsed, Quantity, RowRefusal, SourceConfig
 from .readings import Readings
 from .stamps import Stamps
@@ -204,7 +203,9 @@ def _meter(address: str, types: list[_Entry]) -> Meter:
     parts = urlsplit(address).path.split("/")
     column = "/".join(parts[parts.index("UsagePoint") :] if "UsagePoint" in parts else parts[-2:])
     if len(types) != 1:
-        return Meter(column, None, None, 0, 0, False, f"link 'related': leads to {len(types)} ReadingTypes, expected one")
+        return Meter(
+            column, None, None, 0, 0, False, f"link 'related': leads to {len(types)} ReadingTypes, expected one"
+        )
     facts = types[0].facts
     exponent, interval = facts.get("powerOfTenMultiplier", "0") or "0", facts.get("intervalLength", "0") or "0"
     fault = ""

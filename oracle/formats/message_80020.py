@@ -56,7 +56,9 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
                 period, value, text = dict(element.attributes), None, ""
                 if path != _PERIOD or day is None:
                     raise RefusedInput(
-                        "a period stands in " + "/".join(path[:-1]) if day else "the day is not stated before its periods",
+                        "a period stands in " + "/".join(path[:-1])
+                        if day
+                        else "the day is not stated before its periods",
                         file=file_name,
                         line=line,
                         field="period",

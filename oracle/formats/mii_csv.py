@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from ..errors import RefusedInput
 from .base import Parsed, Quantity, RowRefusal, SourceConfig
@@ -28,9 +29,7 @@ ABBREVIATIONS = {
 
 def recognises(data: bytes) -> bool:
     lines = data[:65536].removeprefix(b"\xef\xbb\xbf").splitlines()[:6]
-    return len(lines) == 6 and all(
-        line.startswith(name.encode()) for line, name in zip(lines, _HEADER, strict=True)
-    )
+    return len(lines) == 6 and all(line.startswith(name.encode()) for line, name in zip(lines, _HEADER, strict=True))
 
 
 def is_import(column: str) -> bool:
@@ -62,7 +61,11 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
         name = f"{uid}/{abbreviation}"
         if name in names:
             raise RefusedInput(
-                "the column stands twice", file=file_name, line=6, field=repr(name), expected="each device and value once"
+                "the column stands twice",
+                file=file_name,
+                line=6,
+                field=repr(name),
+                expected="each device and value once",
             )
         names.append(name)
         quantity = ABBREVIATIONS.get(abbreviation, (None, ""))[0]
@@ -100,7 +103,7 @@ def guess(data: bytes, source: SourceConfig, file_name: str) -> tuple[SourceConf
                 continue
         if len(moments) > 5:
             break
-    gaps = {later - earlier for earlier, later in zip(moments, moments[1:], strict=False) if later > earlier}
+    gaps = {later - earlier for earlier, later in pairwise(moments) if later > earlier}
     interval = min(gaps, default=900)
     return replace(source, interval_seconds=interval), [
         f"interval_seconds: {interval}, the smallest step of the first stamps"

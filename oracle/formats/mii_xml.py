@@ -65,7 +65,9 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
                 )  # fmt: skip
             column = readings.column(f"{device}/{kind}", unit=None if source.channels else unit, quantity=quantity)
             if device not in known:
-                readings.refuse(line, f"{stamp} {kind} {text}", f"field 'device': {device[:40]!r} is not among the devices")
+                readings.refuse(
+                    line, f"{stamp} {kind} {text}", f"field 'device': {device[:40]!r} is not among the devices"
+                )
             elif column is None:
                 readings.skipped += 1
             else:

@@ -217,7 +217,9 @@ class Readings:
         self._rows = 0
         self.skipped = 0
 
-    def column(self, name: str, *, unit: str | None, quantity: Quantity | None, line: int | None = None) -> Column | None:
+    def column(
+        self, name: str, *, unit: str | None, quantity: Quantity | None, line: int | None = None
+    ) -> Column | None:
         """The column called ``name``, None where the source does not name it.
 
         ``unit`` as the file states it (None where it does not), ``quantity`` what the format says of such a column
@@ -245,9 +247,12 @@ class Readings:
         if channel.unit == UNIT_OF_FILE:
             if unit is None:
                 raise RefusedInput(
-                    "the file does not state the unit", file=self._file_name, line=line, field=repr(name),
+                    "the file does not state the unit",
+                    file=self._file_name,
+                    line=line,
+                    field=repr(name),
                     expected="a unit in the source",
-                )  # fmt: skip
+                )
             channel = replace(channel, unit=unit)
         column = self._columns[name] = Column(channel, self._source, self._file_name, self._refused)
         return column
@@ -279,4 +284,6 @@ class Readings:
         series = tuple(
             one for name in names for one in self._columns[name].table.series(self._columns[name].interval_seconds)
         )
-        return Parsed(self._file_name, rows, series, tuple(sorted(self._refused, key=lambda row: row.line)), self.skipped)
+        return Parsed(
+            self._file_name, rows, series, tuple(sorted(self._refused, key=lambda row: row.line)), self.skipped
+        )

@@ -167,10 +167,10 @@ def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
         conflicts.update(one.conflicts)
         for start, value, serial in zip(one.starts, one.values, one.serials or [""] * len(one.starts), strict=True):
             reading = (int(value), serial)
-            before = readings.setdefault(start, reading)
-            if before != reading:
+            known = readings.setdefault(start, reading)
+            if known != reading:
                 conflicts.add(start)
-                readings[start] = min(before, reading)
+                readings[start] = min(known, reading)
     micro_j: dict[int, int] = {}
     breaks: set[int] = set()
     for before, start in pairwise(sorted(readings)):

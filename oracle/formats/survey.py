@@ -125,7 +125,9 @@ def _counted(columns: list[FoundColumn], is_import: Callable[[str], bool]) -> se
     for column in columns:
         if column.quantity in _ORDER:
             rank = (is_import(column.column), _ORDER.index(column.quantity))
-            best[_device(column.column)] = min(best.get(_device(column.column), (rank, column.column)), (rank, column.column))
+            best[_device(column.column)] = min(
+                best.get(_device(column.column), (rank, column.column)), (rank, column.column)
+            )
     return {column for _, column in best.values()}
 
 
@@ -143,7 +145,9 @@ def _in_unit(parsed: Parsed, unit: str) -> tuple[Channel, ...]:
 
 def _source(name: str, given: Mapping[str, str], file_name: str) -> SourceConfig:
     def fault(key: str, expected: str) -> RefusedInput:
-        return RefusedInput(f"setting {given[key][:40]!r} is not understood", file=file_name, field=key, expected=expected)
+        return RefusedInput(
+            f"setting {given[key][:40]!r} is not understood", file=file_name, field=key, expected=expected
+        )
 
     for key in given:
         if key not in TEXTS + NUMBERS:

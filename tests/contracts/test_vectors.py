@@ -1,5 +1,6 @@
-"""The golden vectors of docs/protocol.md, reached by the contracts"""
+"""The golden vectors of docs/protocol.md, reached by the contracts, and where none computes them by a reading in Solidity."""
 
+import pytest
 from brownie import web3
 from eth_utils import keccak, to_checksum_address
 
@@ -129,3 +130,34 @@ def test_outcome_ids_are_those_of_the_vectors(world, vectors):
         factor_id, year, country, authorisation_id = world.outcome.parseId(int(entry["id"], 16))
         told = (int(factor_id), int(year), bytes(country).decode(), int(authorisation_id))
         assert told == (entry["factorId"], entry["vintageYear"], entry["country"], int(entry["authorisationId"]))
+
+
+@pytest.fixture
+def reading(world):
+    """tests/contracts/attackers/Protocol.sol: what the contracts leave to others, once more in Solidity."""
+    return world.attacker("ProtocolReading")
+
+
+def test_every_profile_of_the_vectors_is_packed_summed_and_hashed_alike(reading, vectors):
+    for period in vectors("profiles")["periods"]:
+        parts = period["parts"]
+        starts, sizes = reading.parts(period["start"], period["duration"])
+        assert list(starts) == [part["start"] for part in parts]
+        assert list(sizes) == [len(part["packed"]) // 2 - 1 for part in parts]
+        for part in parts:
+            assert str(reading.pack(part["energyWh"], part["quality"])) == part["packed"], period["name"]
+            assert reading.certifiedWh(part["packed"]) == part["certifiedWh"], period["name"]
+            assert str(reading.dayHash(part["salt"], part["packed"])) == part["dayHash"], period["name"]
+        assert str(reading.profileHash([part["dayHash"] for part in parts])) == period["profileHash"]
+        whole = "0x" + "".join(part["packed"][2:] for part in parts)
+        assert reading.certifiedWh(whole) == period["energyWh"]
+
+
+def test_every_id_of_the_vectors_is_put_together_alike(reading, vectors):
+    for entry in vectors("ids")["certificates"]:
+        told = reading.certificateId(int(entry["deviceId"]), entry["start"], entry["duration"])
+        assert told == int(entry["id"], 16)
+    for entry in vectors("ids")["outcomes"]:
+        country = "0x" + entry["country"].encode().hex()
+        told = reading.outcomeId(entry["factorId"], entry["vintageYear"], country, int(entry["authorisationId"]))
+        assert told == int(entry["id"], 16)

@@ -73,6 +73,23 @@ def test_write_archive_files_are_readable_by_all_and_alone_in_the_folder(tmp_pat
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"{written.root.hex()}.json", f"{written.root.hex()}.parquet"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_write_archive_private_devices_is_for_its_owner_alone(tmp_path):
+    write(tmp_path, visibility=Visibility.PRIVATE)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_read_archive_not_permitted_names_the_file(tmp_path, monkeypatch):
+    written = write(tmp_path, visibility=Visibility.PRIVATE)
+    name = f"{written.root.hex()}.json"
+
+    def denied(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "read_bytes", denied)
+    with pytest.raises(ArchiveError, match=f"{name} may not be read by this user"):
+        read_archive(tmp_path, written.root)
     assert roots_in(tmp_path) == [written.root]
 
 

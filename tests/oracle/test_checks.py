@@ -3,6 +3,8 @@
 import time
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 
@@ -125,14 +127,75 @@ def test_check_more_energy_stated_mismatches_data_and_inclusion(chain, evidence)
     assert "4800 Wh" in result.data.reason and "4801 Wh" in result.data.reason
 
 
-def test_check_batch_any_byte_of_parquet_flipped_data_never_verified(chain, folder):
+def flip_profile_on_disk(parquet, row: int, at: int) -> None:
+    """One byte of one archived profile: written by pyarrow, because the column is compressed in the file."""
+    table = pq.read_table(parquet)
+    profiles = table["profile"].to_pylist()
+    profiles[row] = flip(profiles[row], at)
+    column = table.schema.get_field_index("profile")
+    altered = table.set_column(column, table.schema.field(column), pa.array(profiles, pa.binary()))
+    pq.write_table(altered, parquet, compression="zstd")
+
+
+def test_check_one_byte_flipped_in_turn_in_archive_proof_transaction_and_signer_set_exactly_that_verdict_changes(
+    chain, folder, evidence
+):
+    parquet = next(folder.glob("*.parquet"))
+    root, whole = evidence.root, parquet.read_bytes()
+
+    def on_disk():
+        archive = read_archive(folder, root)
+        claims = {"transaction": evidence.transaction, "signer_set": evidence.signer_set}
+        return replace(gather(archive, archive.records[2]), **claims)
+
+    assert verdicts(check(on_disk(), chain)) == only()
+
+    # Archive, a salt: it stands uncompressed in the file.
+    parquet.write_bytes(flip(whole, whole.index(evidence.record.salts)))
+    assert on_disk().record == replace(evidence.record, salts=flip(evidence.record.salts))
+    assert verdicts(check(on_disk(), chain)) == only(data=Verdict.MISMATCH)
+    # Archive, a reading. All statements of a file that is not the notarized one are told so.
+    flip_profile_on_disk(parquet, 2, 123)
+    parquet_flipped = on_disk()
+    assert parquet_flipped.record.statement == evidence.record.statement
+    assert verdicts(check(parquet_flipped, chain)) == only(data=Verdict.MISMATCH)
+    assert [verdicts(found.result) for found in check_batch(folder, root, chain)] == [only(data=Verdict.MISMATCH)] * 5
+    parquet.write_bytes(whole)
+
+    untouched = on_disk()
+    assert verdicts(check(untouched, chain)) == only()
+    proof = replace(untouched, proof=(flip(untouched.proof[0]), *untouched.proof[1:]))
+    assert verdicts(check(proof, chain)) == only(inclusion=Verdict.MISMATCH)
+    transaction = replace(untouched, transaction=flip(untouched.transaction))
+    assert verdicts(check(transaction, chain)) == only(finality=Verdict.NOT_FOUND)
+    member = "0x" + flip(bytes.fromhex(untouched.signer_set[0][2:])).hex()
+    signer_set = replace(untouched, signer_set=(member, *untouched.signer_set[1:]))
+    assert verdicts(check(signer_set, chain)) == only(authority=Verdict.MISMATCH)
+
+
+def test_check_batch_byte_of_parquet_flipped_each_verdict_by_what_can_still_be_read(chain, folder):
     parquet = next(folder.glob("*.parquet"))
     root, whole = bytes.fromhex(parquet.stem), parquet.read_bytes()
-    for at in range(0, len(whole), max(1, len(whole) // 25)):
+    stated = [record.statement for record in read_archive(folder, root).records]
+    hash_column = whole.index(stated[2].profile_hash)
+    seen = set()
+    for at in (hash_column, *range(0, len(whole), max(1, len(whole) // 25))):
         parquet.write_bytes(flip(whole, at))
-        for found in check_batch(folder, root, chain):
-            assert found.result.data.verdict == Verdict.MISMATCH, at
-            assert found.result.finality.verdict == found.result.authority.verdict == Verdict.VERIFIED
+        checks = check_batch(folder, root, chain)
+        if checks[0].device_id is None:
+            # Which statement it was is not known any more: nothing to look for under the root.
+            (found,) = checks
+            assert verdicts(found.result) == only(data=Verdict.MISMATCH, inclusion=Verdict.CANNOT_CHECK), at
+            assert "damaged" in found.result.data.reason and "not readable" in found.result.data.reason
+            assert "the statement is not known" in found.result.inclusion.reason
+            seen.add("unreadable")
+            continue
+        kept = [record.statement for record in read_archive(folder, root).records] == stated
+        inclusion = Verdict.VERIFIED if kept else Verdict.MISMATCH
+        for found in checks:
+            assert verdicts(found.result) == only(data=Verdict.MISMATCH, inclusion=inclusion), at
+        seen.add("statements kept" if kept else "a statement changed")
+    assert seen == {"unreadable", "statements kept", "a statement changed"}
 
 
 def test_check_batch_manifest_byte_flipped_only_data_mismatches(chain, folder):
@@ -265,8 +328,12 @@ def test_check_archive_of_many_batches_asks_the_node_no_more_often_than_of_few(n
         chain, steps = node.chain(), []
         calls = []
         post = requests.Session.post
-        monkeypatch.setattr(requests.Session, "post", lambda *a, calls=calls, post=post, **k: (calls.append(1), post(*a, **k))[1])
-        found = check_archive(tmp_path / folder, chain, lambda what, done, total, steps=steps: steps.append((done, total)))
+        monkeypatch.setattr(
+            requests.Session, "post", lambda *a, calls=calls, post=post, **k: (calls.append(1), post(*a, **k))[1]
+        )
+        found = check_archive(
+            tmp_path / folder, chain, lambda what, done, total, steps=steps: steps.append((done, total))
+        )
         monkeypatch.undo()
         assert len(found) == statements and steps[-1] == (statements, statements)
         assert {str(verdicts(check.result)) for check in found} == {str(only())}

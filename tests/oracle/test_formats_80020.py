@@ -51,7 +51,9 @@ def test_read_80020_values_not_for_settlement_are_suspect_in_all_their_slots():
 
 
 def test_read_80020_value_of_a_bypass_is_edited():
-    data = message([('start="0000" end="0030"', 1)]).replace(b"<value>", b'<value status="0" extendedstatus="1114" param1="7">')
+    data = message([('start="0000" end="0030"', 1)]).replace(
+        b"<value>", b'<value status="0" extendedstatus="1114" param1="7">'
+    )
     parsed = read(data, replace(SOURCE, channels=(replace(EXPORT, column="P/02"),)), "x")
     assert parsed.series[0].quality == {MIDNIGHT: Quality.EDITED}
 
@@ -80,7 +82,9 @@ def test_read_80020_day_on_which_clocks_change_keeps_every_half_hour_apart(date,
         summer = ' summer="1"' if saving == "2" and local.dst() else ""
         periods.append((f'start="{local:%H%M}" end="{end:%H%M}"{summer}', value))
     if saving == "1":  # the half-hour before the gap ends where the gap does; by the clock it began with
-        periods = [(text.replace('start="0230" end="0400"', 'start="0230" end="0300"'), value) for text, value in periods]
+        periods = [
+            (text.replace('start="0230" end="0400"', 'start="0230" end="0300"'), value) for text, value in periods
+        ]
     config = replace(SOURCE, timezone=zone, channels=(replace(EXPORT, column="P/02"),))
     parsed = read(message(periods[::-1], saving, date.replace("-", "")), config, "x")
     assert parsed.refused == ()

@@ -81,7 +81,11 @@ def corrupted(case, seed):
     if kind == 8:
         return "gone", b"".join(lines[: line - 1] + lines[line:]), line
     # A delimiter or bracket vanishes (of a decimal comma nobody could tell).
-    marks = [found.start() for found in re.finditer(rb'[;"<>]' if case.name == "csv" else rb'[;,"<>]', data) if found.start() > len(data) // 10]
+    marks = [
+        found.start()
+        for found in re.finditer(rb'[;"<>]' if case.name == "csv" else rb'[;,"<>]', data)
+        if found.start() > len(data) // 10
+    ]
     at = rng.choice(marks)
     return "mark", data[:at] + data[at + 1 :], data[:at].count(b"\n") + 1
 

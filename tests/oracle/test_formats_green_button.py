@@ -72,7 +72,9 @@ def test_read_green_button_type_that_is_not_understood_has_its_readings_refused(
     other = SAMPLE.replace(b"MeterReading/1", b"MeterReading/2").replace(b"ReadingType/1", b"ReadingType/2")
     second = b"".join(re.findall(rb"<entry>.*?</entry>", other)[2:])
     data = SAMPLE.replace(old, new).replace(b"</feed>", second + b"</feed>")
-    source = SourceConfig("green-button", ("*",), (Channel("e", "UsagePoint/1/MeterReading/2", Quantity.ENERGY, "Wh"),), (), 900)
+    source = SourceConfig(
+        "green-button", ("*",), (Channel("e", "UsagePoint/1/MeterReading/2", Quantity.ENERGY, "Wh"),), (), 900
+    )
     parsed = read(data, source, "x")
     assert parsed.used == 96
     reasons = {row.reason for row in parsed.refused}

@@ -149,14 +149,12 @@ except RefusedInput:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize("attack", ["zip bomb", "gzip bomb", "laughs", "attribute"])
 def test_read_attack_is_refused_within_a_second_and_200_megabytes(attack, tmp_path):
-    bomb = bytes(1 << 30) if "bomb" in attack else b""
     data = {
-        "zip bomb": lambda: packed(("a.xml", bomb)),
-        "gzip bomb": lambda: gzip.compress(bomb, 1),
+        "zip bomb": lambda: packed(("a.xml", bytes(1 << 30))),
+        "gzip bomb": lambda: gzip.compress(bytes(1 << 30), 1),
         "laughs": lambda: f"{PROLOGS['billion laughs']}<message class='80020'>&l11;</message>".encode(),
         "attribute": lambda: b"<message class='80020'><a b='" + b"x" * 40_000_000,
     }[attack]()
-    del bomb
     (tmp_path / "attack").write_bytes(data)
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED.format(root=str(ROOT)), tmp_path / "attack"],

@@ -147,7 +147,12 @@ def test_read_weblog_sensors_have_no_serial_number():
 
 
 def test_read_weblog_hour_that_comes_twice_is_kept_apart_for_each_inverter():
-    rows = [f"{hour}:{minute:02d}:00;900;{serial};0.25" for hour in ("02", "02") for minute in (0, 15, 30, 45) for serial in "AB"]
+    rows = [
+        f"{hour}:{minute:02d}:00;900;{serial};0.25"
+        for hour in ("02", "02")
+        for minute in (0, 15, 30, 45)
+        for serial in "AB"
+    ]
     head = "[info]\nDatum=261025\n\n[messung]\nUhrzeit;Intervall;Serien Nummer;E_Int\n;s;;kWh\n\n[Start]\n"
     config = source(
         "weblog-ini", Channel("e", "B/E_Int", Quantity.ENERGY, "kWh"), stamped="start",

@@ -17,7 +17,9 @@ MIDNIGHT = 1_781_964_000  # 2026-06-21T00:00:00+10:00
 
 
 def file(*records, minutes=15, end="900"):
-    return "\n".join(["100,NEM12,202606220105,M,R", f"200,NMI0000001,B1,B1,B1,N1,S,kWh,{minutes},", *records, end]).encode()
+    return "\n".join(
+        ["100,NEM12,202606220105,M,R", f"200,NMI0000001,B1,B1,B1,N1,S,kWh,{minutes},", *records, end]
+    ).encode()
 
 
 def day(values, quality="A", date="20260621"):

@@ -46,7 +46,7 @@ def test_read_s02_as_registers_gives_their_differences():
 
 
 def test_read_s02_season_tells_the_hour_that_comes_twice():
-    hours = [("20261025030000000W", "00", 3), ("20261025020000000S", "00", 1), ("20261025030000000S", "00", 2)]
+    hours = [("20261025030000000W", "00", 3), ("20261025020000000S", "00", 1), ("20261025020000000W", "00", 2)]
     parsed = read(report(*hours), SOURCE, "x")
     # 02:00 summer time is midnight UTC; the stamps mark the ends of the hours.
     assert parsed.series[0].starts == tuple(1_792_882_800 + 3600 * n for n in range(3))

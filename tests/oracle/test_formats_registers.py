@@ -49,7 +49,9 @@ def test_day_slots_register_with_a_hole_spreads_nothing():
     assert day(rows((0, 10), (1, 11), (3, 15), (4, 16))).micro_j[:4] == wh(1000, None, None, 1000)
 
 
-@pytest.mark.parametrize(("width", "expected", "breaks"), [(100_000, 3000, set()), (None, None, {1}), (1_000_000, None, {1})])
+@pytest.mark.parametrize(
+    ("width", "expected", "breaks"), [(100_000, 3000, set()), (None, None, {1}), (1_000_000, None, {1})]
+)
 def test_day_slots_register_that_falls_has_rolled_over_by_its_width_or_was_reset(width, expected, breaks):
     # 99998 kWh, then 1: it moved by 3 if it turns at 100000.
     one = day(rows((0, 99_997), (1, 99_998), (2, 1), (3, 2)), source(width))

@@ -89,9 +89,21 @@ def test_ingest_dry_run_without_configuration_prints_the_agreed_fields(name, tmp
 
 def test_ingest_dry_run_prints_refused_rows_with_line_and_reason(tmp_path):
     file = tmp_path / "x.xml"
-    file.write_bytes((SAMPLES / "message_80020.xml").read_bytes().replace(b"<value>36</value>", b"<value>3,6</value>", 1))
+    file.write_bytes(
+        (SAMPLES / "message_80020.xml").read_bytes().replace(b"<value>36</value>", b"<value>3,6</value>", 1)
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "oracle", "ingest", "--dry-run", str(file), "--json", "--assume", "timezone=Europe/Moscow"],
+        [
+            sys.executable,
+            "-m",
+            "oracle",
+            "ingest",
+            "--dry-run",
+            str(file),
+            "--json",
+            "--assume",
+            "timezone=Europe/Moscow",
+        ],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
         capture_output=True,

@@ -22,7 +22,10 @@ def stamp(slot, stamped, zone_hours=0):
 
 
 def as_csv(milli_wh, unit, stamped):
-    rows = [f"{stamp(n, stamped):%Y-%m-%d %H:%M:%S},{Decimal(value) / 1000 / WH[unit]:f}" for n, value in enumerate(milli_wh)]
+    rows = [
+        f"{stamp(n, stamped):%Y-%m-%d %H:%M:%S},{Decimal(value) / 1000 / WH[unit]:f}"
+        for n, value in enumerate(milli_wh)
+    ]
     channel = Channel("e", "value", Quantity.ENERGY, unit)
     return "\n".join(["time,value", *rows]).encode(), replace(PLAIN, channels=(channel,), stamped=stamped)
 
@@ -37,7 +40,10 @@ def as_register(milli_wh, unit, stamped):
 
 
 def as_mii_csv(milli_wh, unit, stamped):
-    rows = [f"{stamp(n, stamped):%Y-%m-%d %H:%M:%S},{Decimal(value) / 1000 / WH[unit]:f}" for n, value in enumerate(milli_wh)]
+    rows = [
+        f"{stamp(n, stamped):%Y-%m-%d %H:%M:%S},{Decimal(value) / 1000 / WH[unit]:f}"
+        for n, value in enumerate(milli_wh)
+    ]
     header = ["datalogger,D", "type,inverter", "name,i", "uid,I1", f"unit,{unit}", "abbreviation,E_INT"]
     channel = Channel("e", "I1/E_INT", Quantity.ENERGY, "file")
     return "\n".join([*header, *rows]).encode(), replace(PLAIN, format="mii-csv", channels=(channel,), stamped=stamped)
@@ -52,7 +58,9 @@ def as_mii_xml(milli_wh, unit, stamped):
     devices = '<configuration><devices><device type="inverter" id="I1"/></devices></configuration>'
     data = f'<mii version="2.0"><datalogger>{devices}<datapoints>{points}</datapoints></datalogger></mii>'
     channel = Channel("e", "I1/E_INT", Quantity.ENERGY, unit)
-    return data.encode(), replace(PLAIN, format="mii-xml", channels=(channel,), stamped=stamped, utc_offset_seconds=None)
+    return data.encode(), replace(
+        PLAIN, format="mii-xml", channels=(channel,), stamped=stamped, utc_offset_seconds=None
+    )
 
 
 def as_nem12(milli_wh, unit, stamped):
@@ -62,7 +70,9 @@ def as_nem12(milli_wh, unit, stamped):
     records = ["100,NEM12,202606220105,M,R", f"200,NMI,B1,B1,B1,N1,S,{unit},15,"]
     records += [f"300,{date},{','.join(values)},A,,,," for date, values in ((20260621, first), (20260622, second))]
     channel = Channel("e", "NMI/B1", Quantity.ENERGY, unit)
-    return "\n".join([*records, "900"]).encode(), replace(PLAIN, format="nem12", channels=(channel,), utc_offset_seconds=None)
+    return "\n".join([*records, "900"]).encode(), replace(
+        PLAIN, format="nem12", channels=(channel,), utc_offset_seconds=None
+    )
 
 
 @pytest.mark.parametrize("write", [as_register, as_mii_csv, as_mii_xml, as_nem12])

@@ -128,6 +128,28 @@ def test_issue_unregistered_device_is_named_with_the_contracts_reason(tmp_path, 
     assert set(states(store).values()) == {DayState.FINAL}
 
 
+def test_issue_statement_that_can_never_be_issued_is_reported_once_and_not_asked_again(tmp_path, node):
+    """Device 2 counts on the chain only from a later day on, and that never changes there."""
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    for device_id in (1, 2):
+        create_device_key(config.device_keys_folder, device_id)
+    nodes.register_device(node, 1, HOLDERS[1].address)
+    late = (HOLDERS[2].address, 10_000, 1, 1, b"US", DAY, 1_040_100, 10_100, FIRST + DAY, 2**40 - 1, b"RMPA".ljust(16, b"\0"))
+    node.act("DeviceRegistry", "register", 2, (*late, b"\x02" * 32))
+    pipeline.ingest(
+        config, store, [write(tmp_path, "meter-1.csv", day_rows(0)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
+    )
+    [archive] = pipeline.seal(config, store)
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    [failed] = issuance.issue(config, store, chain, account).failed
+    assert failed.error.startswith("PeriodOutsideActivity(deviceId=2")
+    assert balances(chain, archive) == {(1, FIRST): 2_412, (2, FIRST): 0}
+    assert issuance.issue(config, store, chain, account) == issuance.Sent()
+    [gap] = [gap for gap in pipeline.gaps(config, store) if gap.device_id == 2]
+    assert gap.reason.startswith("not issued: PeriodOutsideActivity")
+
+
 def test_notarize_refused_device_day_is_held_and_the_rest_notarized(sealed, node):
     config, store, archive = sealed
     chain, account = node.chain(), node.funded()
@@ -196,8 +218,40 @@ def test_confirm_revoked_root_is_shown(sealed, node):
     node.act("Notary", "revoke", archive.root, "meter was tampered with")
     issuance.confirm(config, store, chain)
     assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
-    assert issuance.issue(config, store, chain, account).transactions == 0
+    assert issuance.issue(config, store, chain, account) == issuance.Sent()
     assert set(balances(chain, archive).values()) == {0}
+
+
+def test_confirm_root_revoked_after_finality_is_shown(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    issuance.issue(config, store, chain, account)
+    assert {states(store)[key] for key in expected(archive)} == {DayState.FINAL}
+    node.act("Notary", "revoke", archive.root, "meter was tampered with")
+    issuance.confirm(config, store, chain)
+    assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
+
+
+def test_notarize_chain_whose_last_block_is_hours_old_sets_a_deadline_that_the_next_block_keeps(tmp_path):
+    """A kept or quiet chain: nothing was mined for longer than signatures hold, and the next block has today's time."""
+    folder = tmp_path / "node"
+    folder.mkdir()
+    behind = 3 * issuance.DEADLINE_SECONDS
+    with nodes.anvil(folder, "--timestamp", str(int(time.time()) - behind)) as node:
+        config, store = configure(tmp_path / "oracle", device(1))
+        create_device_key(config.device_keys_folder, 1)
+        nodes.register_device(node, 1, HOLDERS[1].address)
+        pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))])
+        [archive] = pipeline.seal(config, store)
+        chain, account = node.chain(), node.funded()
+        node.rpc("evm_increaseTime", behind)
+        assert chain.head().time < time.time() - behind / 2
+        calls = []
+        sent = issuance.notarize(config, store, chain, account, collect=signing(node, calls))
+        assert (sent.transactions, sent.failed) == (1, ())
+        assert chain.notarization(archive.root).status is BatchStatus.OPEN
+        assert calls[0].deadline <= time.time() + issuance.DEADLINE_SECONDS
 
 
 # -- with a witness that is a process of its own ------------------------------------------------------

@@ -148,8 +148,20 @@ def test_ingest_whole_days_are_accepted_with_their_energy(plain):
     assert {row.energy_wh for row in rows_of(store).values()} == {2_412}
     kept = config.raw_folder / taken.sha256
     assert kept.read_bytes() == file.read_bytes()
-    assert kept.stat().st_mode & 0o777 == 0o644
+    assert (config.raw_folder.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o700, 0o600)
     assert all(row.evidence == [taken.sha256] for row in rows_of(store).values())
+
+
+def test_tared_small_negative_values_are_counted_for_their_device(tmp_path):
+    """10 kW over 900 s are 2500 Wh, so that the tare band of 5 per mille ends at 12.5 Wh: -12 counts as 0, -13 is suspect."""
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    rows = [row.replace(",0", ",-12") if 3 <= at < 10 else row for at, row in enumerate(day_rows(0))]
+    rows[20] = rows[20].replace(",0", ",-13")
+    files = [write(tmp_path, "meter-1.csv", rows, day_rows(1)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
+    report = pipeline.ingest(config, store, files)
+    assert pipeline.tared(store) == {1: 7, 2: 0}
+    assert pipeline.status(store)["tared_slots"] == {"1": 7, "2": 0}
+    assert [file["tared_slots"] for file in report.to_json()["files"]] == [7, 0]
 
 
 def test_ingest_same_content_again_changes_nothing(plain, tmp_path):
@@ -705,6 +717,15 @@ def test_ingest_serf_day_energy_is_the_sum_of_its_powers(serf):
     measured = sum(unpack_profile(start, row.profile).energy_wh)
     assert abs(measured - total) < 1 + Decimal("0.005") * total
     assert total > 10_000
+
+
+def test_tared_serf_east_is_about_half_of_its_rows(serf):
+    """At the least every small negative value of the file (6 kW: up to 30 W), read from its text."""
+    _, store, _ = serf
+    with (SERF / "serf_east_15min_ac_power.csv").open(encoding="utf-8-sig", newline="") as source:
+        powers = [float(next(v for k, v in row.items() if "power" in k) or 0) for row in csv.DictReader(source)]
+    small = sum(-30 <= power < 0 for power in powers)
+    assert 4_000 < small <= pipeline.tared(store)[1] < 5_500
 
 
 def test_seal_serf_holds_partial_days_and_certifies_the_rest(serf):

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta, timezone
@@ -121,6 +122,19 @@ def test_session_datetime_of_any_zone_comes_back_as_utc(url):
     assert (received, received.tzinfo) == (datetime(2016, 7, 1, 12, tzinfo=UTC), UTC)
     with pytest.raises(StatementError, match="time zone"), store.session() as session:
         session.add(RawFile(sha256="cd", received_at=datetime.fromisoformat("2016-07-01"), **fields))
+
+
+def test_open_database_and_its_log_are_for_their_owner_alone(url, tmp_path):
+    before = os.umask(0o022)
+    try:
+        store = Store.open(url)
+        with store.session() as session:
+            session.add(device_day())
+            session.flush()
+            modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("oracle.db", "oracle.db-wal", "oracle.db-shm"), 0o600)
 
 
 def test_session_second_writer_waits_for_the_first(url, tmp_path):

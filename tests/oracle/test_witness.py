@@ -187,6 +187,18 @@ def test_sign_wrong_parameter_refuses_with_its_code(judge, code, change):
     assert caught.value.code == code
 
 
+def test_sign_chain_whose_last_block_is_old_measures_the_deadline_from_now(house, monkeypatch):
+    """A quiet chain: a deadline after the wall clock is no further ahead for the last block being two days old."""
+    witness, proposal = house.witness(1), house.proposal
+    head = house.chain.head()
+    monkeypatch.setattr(type(house.chain), "head", lambda self: replace(head, time=head.time - 2 * DAY))
+    assert witness.sign(proposal)
+    late = replace(proposal, batch=replace(proposal.batch, deadline=int(time.time()) + 2 * DAY))
+    with pytest.raises(Refused) as caught:
+        witness.sign(late)
+    assert caught.value.code == "deadline"
+
+
 def test_sign_other_chain_or_contract_refuses(judge):
     house, witness = judge
     proposal = house.proposal

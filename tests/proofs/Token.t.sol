@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
+import {EnergyCertificate} from "../../contracts/EnergyCertificate.sol";
 import {RetirementDetails} from "../../contracts/Types.sol";
 import {CertificateHarness} from "./Certificate.t.sol";
 
@@ -21,6 +22,11 @@ contract SignedOnce {
 contract TokenProof is CertificateHarness {
     address private constant ANNA = address(0xA1);
     address private constant BORIS = address(0xB2);
+    bytes4 private constant ISSUE = EnergyCertificate.issue.selector;
+    bytes4 private constant ISSUE_MANY = EnergyCertificate.issueMany.selector;
+    bytes4 private constant ISSUE_ITEM = EnergyCertificate.issueItem.selector;
+    bytes4 private constant ISSUE_AND_RETIRE = EnergyCertificate.issueAndRetire.selector;
+    bytes4 private constant CORRECT = EnergyCertificate.correct.selector;
 
     function _details() private pure returns (RetirementDetails memory) {
         return RetirementDetails(ANNA, "", "use", "", "", 0, 0);
@@ -34,14 +40,14 @@ contract TokenProof is CertificateHarness {
         vm.assume(caller != holder && caller != certificate.converter());
         vm.assume(!certificate.isApprovedForAll(holder, caller));
         uint256 before = certificate.balanceOf(holder, id);
-        _try(caller, address(certificate), svm.createCalldata("EnergyCertificate"));
+        _try(caller, address(certificate), _anyCallButIssuing());
         assert(certificate.balanceOf(holder, id) >= before);
     }
 
     /// No call of anybody lowers what an account has retired.
     function check_retired_never_falls(address caller, address account, uint256 id) external {
         uint256 before = certificate.retiredOf(account, id);
-        _try(caller, address(certificate), svm.createCalldata("EnergyCertificate"));
+        _try(caller, address(certificate), _anyCallButIssuing());
         assert(certificate.retiredOf(account, id) >= before);
     }
 
@@ -102,6 +108,14 @@ contract TokenProof is CertificateHarness {
         try certificate.retireBySig(holder, ids[1], amounts[1], _details(), deadlines[1], "") {
             assert(false);
         } catch {}
+    }
+
+    /// @dev Issuing and correcting have proofs of their own (IssueProof): here they would only multiply the paths.
+    function _anyCallButIssuing() private pure returns (bytes memory data) {
+        data = svm.createCalldata("EnergyCertificate");
+        bytes4 selector = bytes4(data);
+        vm.assume(selector != ISSUE && selector != ISSUE_MANY && selector != ISSUE_ITEM);
+        vm.assume(selector != ISSUE_AND_RETIRE && selector != CORRECT);
     }
 
     function _held(uint256 id) private view returns (uint256) {

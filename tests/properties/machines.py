@@ -892,7 +892,7 @@ class CorrectionRules:
         sealed, batch = self.propose([after])
         self.remember(sealed, self.send(STRANGER, NOTARY, "notarize", batch, self.sign(batch)))
 
-    @step(pick=ANY, caller=st.integers(0, 5), twist=twists("any", "stranger", "proof", "first", straight=3))
+    @step(pick=ANY, caller=st.integers(0, 5), twist=twists("any", "stranger", "proof", "first", "past", straight=3))
     def correct(self, pick: int, caller: int, twist: str) -> None:
         found = self.correctable()
         if not found:
@@ -914,6 +914,8 @@ class CorrectionRules:
             sealed, statement = list(self.known.values())[pick % len(self.known)]
         elif twist == "first":
             sealed, statement = self.some_issuable(pick)
+        elif twist == "past" and self.world.certificate.corrections:
+            sealed, statement = self.some_with_another_past(pick)
         proof = sealed.tree.proof(statement)
         if twist == "proof":
             statement = statement._replace(previous_wh=statement.previous_wh + 1)
@@ -921,6 +923,18 @@ class CorrectionRules:
         if self.world.registry.devices[statement.device_id].visibility == model.PRIVATE and twist != "stranger":
             who = self.payee(statement)
         self.send(who, CERTIFICATE, "correct", sealed.root, statement, proof)
+
+    def some_with_another_past(self, pick: int) -> tuple[Sealed, Statement]:
+        """The next version of something corrected, but not of the energy that it stands at."""
+        corrected = list(self.world.certificate.corrections.items())
+        id_, (version, energy_wh) = corrected[pick % len(corrected)]
+        forked = next(one for _, one in self.known.values() if one.id == id_)._replace(
+            version=version + 1,
+            previous_wh=energy_wh - 1 if energy_wh else 1,
+            energy_wh=energy_wh // 2,
+            profile_hash=model.keccak(b"forked" + self.next_serial().to_bytes(4, "big")),
+        )
+        return self.seal([forked]), forked
 
     @step(pick=ANY, share=SHARES, twist=twists("other", straight=4))
     def settle_debt(self, pick: int, share: int, twist: str) -> None:
