@@ -116,8 +116,10 @@ def write_archive(
     ``policy`` states the thresholds that certified (strings and integers only), ``review_trail`` the signed
     decisions, ``withheld`` the device-days of the batch's time that it leaves out, with their reasons. An archive
     that is whole is never written again, because its manifest may be signed already: it is returned as it is.
+    Archives of private devices are readable by their owner alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    mode = 0o644 if visibility is Visibility.PUBLIC else 0o600
     ordered = sorted(records, key=lambda r: (r.statement.device_id, r.statement.start, r.statement.version))
     tree = build_tree(ordered)
     name = tree.root.hex()
@@ -157,8 +159,8 @@ def write_archive(
         "assessments": "0x" + keccak256("\n".join(r.assessment for r in ordered).encode()).hex(),
     }
     raw_manifest = manifest_bytes(manifest)
-    write_whole(folder / f"{name}.parquet", parquet)
-    write_whole(folder / f"{name}.json", raw_manifest)
+    write_whole(folder / f"{name}.parquet", parquet, mode)
+    write_whole(folder / f"{name}.json", raw_manifest, mode)
     return Archive(tree.root, keccak256(raw_manifest), manifest, tuple(ordered), None, tree)
 
 
@@ -170,6 +172,8 @@ def read_archive(folder: Path, root: bytes) -> Archive:
         parquet = (folder / f"{name}.parquet").read_bytes()
     except FileNotFoundError as missing:
         raise ArchiveError(f"{Path(missing.filename).name} is not here", root="0x" + name) from None
+    except PermissionError as denied:
+        raise ArchiveError(f"{Path(denied.filename).name} may not be read by this user", root="0x" + name) from None
     problem = None
     try:
         # Not json.loads: a library below lifts Python's recursion limit, and deep nesting would end the process.
@@ -210,15 +214,15 @@ def _record(row: dict[str, Any]) -> ArchivedStatement:
     return ArchivedStatement(statement, row["profile"], row["salts"], tuple(row["evidence"]), row["assessment"])
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, flush to disk, then rename: a crash leaves the old file or the new one. Mode 0644."""
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write beside, flush to disk, then rename: a crash leaves the old file or the new one, with this file mode."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -261,7 +261,9 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
             said,
         )
 
-    print_table("Files", ("file", "source", "used", "refused", "slots", "tared slots", "kWh", "result"), map(line, files))
+    print_table(
+        "Files", ("file", "source", "used", "refused", "slots", "tared slots", "kWh", "result"), map(line, files)
+    )
     refused = [(file.name, row.line, row.reason, row.text) for file in files for row in file.refused]
     if refused:
         print_table(f"Refused rows ({len(refused)})", ("file", "line", "reason", "text"), refused[:20])

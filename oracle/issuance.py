@@ -7,6 +7,7 @@ forward and, after a reorganisation, back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,10 +32,23 @@ log = structlog.get_logger("oracle.issuance")
 
 #: Statements in one ``issueMany``. Measured on anvil: see docs/oracle.md, "How many certificates in one transaction".
 ISSUE_CHUNK = 100
-#: How long signatures of witnesses hold, in seconds of the chain's time.
+#: How long signatures of witnesses hold, in seconds from the later of the chain's time and now.
 DEADLINE_SECONDS = 3_600
 #: How often the rest of a batch is proposed again after witnesses refused some of its device-days.
 PROPOSALS = 3
+#: Errors of the contract that stay as they are, whatever is set in the registry: such an act is not tried again.
+FOR_GOOD = frozenset(
+    {
+        "BatchExhausted",
+        "NotGeneration",
+        "PeriodInvalid",
+        "PeriodOutsideActivity",
+        "PeriodOutsideBatch",
+        "ProofInvalid",
+        "SlotAlreadyCertified",
+        "VersionNotZero",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +129,20 @@ def _roots(store: Store, *states: DayState) -> list[str]:
         return list(session.scalars(query))
 
 
-def _act_state(store: Store, chain: Chain, key: str) -> SagaState | None:
+def _act(store: Store, chain: Chain, key: str) -> Act | None:
     with store.session() as session:
-        return session.scalars(
-            select(Act.state).where(Act.chain_id == chain.config.chain_id, Act.key == key)
-        ).one_or_none()
+        return session.scalars(select(Act).where(Act.chain_id == chain.config.chain_id, Act.key == key)).one_or_none()
+
+
+def _act_state(store: Store, chain: Chain, key: str) -> SagaState | None:
+    act = _act(store, chain, key)
+    return act.state if act else None
+
+
+def _failed_for_good(act: Act | None) -> bool:
+    if act is None or act.state is not SagaState.FAILED:
+        return False
+    return (act.error or "").removeprefix("the transaction reverted: ").partition("(")[0] in FOR_GOOD
 
 
 def _notarize(config: OracleConfig, store: Store, chain: Chain, outbox: Outbox, root: str, collect: Collect) -> Sent:
@@ -177,7 +200,8 @@ def propose_batch(chain: Chain, archive: Archive) -> Batch:
         statements=len(statements),
         energy_wh=batch_energy_wh(statements),
         archive_hash=archive.archive_hash,
-        deadline=head.time + DEADLINE_SECONDS,
+        # The last block of a quiet chain may be hours old, and the next one has the time of the clock.
+        deadline=max(head.time, int(time.time())) + DEADLINE_SECONDS,
     )
 
 
@@ -194,7 +218,8 @@ def issue(
     """Issue the certificates of every notarized batch whose devices are public and generate.
 
     Where a whole ``issueMany`` would revert, each statement of it is issued alone, so that one cannot hold up others;
-    a statement that still fails stays notarized with the contract's reason.
+    a statement that still fails stays notarized with the contract's reason, and is asked for again in the next run
+    unless the reason can never pass. Revoked batches are left out.
     """
     confirm(config, store, chain)
     sites = load_sites(config.sites_file)
@@ -203,6 +228,8 @@ def issue(
     roots = _roots(store, DayState.NOTARIZED)
     for done, root in enumerate(roots):
         progress("issuing certificates", done, len(roots))
+        if chain.notarization(bytes.fromhex(root[2:])).status is not BatchStatus.OPEN:
+            continue
         sent += _issue(store, chain, outbox, _archive(config, root), sites)
     progress("issuing certificates", len(roots), len(roots))
     confirm(config, store, chain)
@@ -228,19 +255,23 @@ def _issue(store: Store, chain: Chain, outbox: Outbox, archive: Archive, sites: 
     refused = [
         number for number in range(len(chunks)) if _act_state(store, chain, f"{prefix}:{number}") is SagaState.FAILED
     ]
-    if not refused:
-        return sent
+    asked = set()
     for number in refused:
         for record in chunks[number]:
             statement = record.statement
+            key = f"{prefix}:{statement.device_id}:{statement.start}"
+            if _failed_for_good(_act(store, chain, key)):
+                continue
+            asked.add(key)
             proof = archive.tree.proof(statement_leaf(statement))
             call = chain.encode("EnergyCertificate", "issue", archive.root, statement_fields(statement), proof)
-            outbox.enqueue(
-                f"{prefix}:{statement.device_id}:{statement.start}", chain.address("EnergyCertificate"), call
-            )
+            outbox.enqueue(key, chain.address("EnergyCertificate"), call)
+    if not asked:
+        return Sent(sent.transactions)
     alone = _driven(outbox.drive(SagaState.MINED), prefix)
-    _note_failures(store, alone.failed)
-    return Sent(sent.transactions + alone.transactions, tuple(act for act in alone.failed if act.key.count(":") == 3))
+    failed = tuple(act for act in alone.failed if act.key in asked)
+    _note_failures(store, failed)
+    return Sent(sent.transactions + alone.transactions, failed)
 
 
 def _chunks(records: Sequence[ArchivedStatement]) -> list[list[ArchivedStatement]]:
@@ -259,8 +290,8 @@ def _issue_many(chain: Chain, archive: Archive, chunk: Sequence[ArchivedStatemen
 def _note_failures(store: Store, failed: Sequence[ActReport]) -> None:
     with store.session() as session:
         for act in failed:
-            _, _, device_id, start = act.key.split(":") if act.key.count(":") == 3 else ("", "", "", "")
-            row = session.get(DeviceDay, (int(device_id), int(start))) if device_id else None
+            _, _, device_id, start = act.key.split(":")
+            row = session.get(DeviceDay, (int(device_id), int(start)))
             if row is not None:
                 row.reason = f"not issued: {act.error}"
 
@@ -279,7 +310,7 @@ def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
         with store.session() as session:
             was_final = session.get_one(SealedBatch, root).state is DayState.FINAL
         status = chain.notarization(bytes.fromhex(root[2:]), head).status
-        if was_final and status is not BatchStatus.NONE:
+        if was_final and status is BatchStatus.OPEN:
             continue
         states = _states(config, sites, chain, root, status, head, final)
         _set_states(store, root, states, status is BatchStatus.REVOKED)

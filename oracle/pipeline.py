@@ -198,8 +198,8 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
         return IngestedFile(file.name, sha256, refusal=str(refusal))
     kept = config.raw_folder / sha256
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
-        config.raw_folder.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, data)
+        config.raw_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(kept, data, 0o600)
     with store.session() as session:
         before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
     new = {source: one for source, one in parsed.items() if source not in before}
@@ -942,7 +942,7 @@ def tared(store: Store) -> dict[int, int]:
         for device_id, facts in session.execute(
             select(DeviceDay.device_id, DeviceDay.assessment).order_by(DeviceDay.device_id)
         ):
-            counted[device_id] = counted.get(device_id, 0) + facts["report"]["tare_zeroed_slots"]
+            counted[device_id] = counted.get(device_id, 0) + facts.get("report", {}).get("tare_zeroed_slots", 0)
     return counted
 
 

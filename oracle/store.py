@@ -240,9 +240,15 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date."""
+        """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date.
+
+        A new SQLite file is readable by its owner alone.
+        """
         if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(url.removeprefix("sqlite:///"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # Before SQLite makes it: the write-ahead log takes the mode of its database.
+            file.touch(mode=0o600)
         engine = create_engine(url)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_pragmas)

@@ -537,6 +537,7 @@ NOT_IMPORTED = {
     "ruff": "a command",
     "pandas-stubs": "types for mypy",
     "types-defusedxml": "types for mypy",
+    "types-openpyxl": "types for mypy",
     "types-pyyaml": "types for mypy",
     "types-requests": "types for mypy",
 }

@@ -46,6 +46,8 @@ class Catalogue:
     def __init__(self, path: Path, archive_folder: Path):
         self.path, self.archive_folder = path, archive_folder
         path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds the key that signs web sessions; the write-ahead log takes the mode of its database.
+        path.touch(mode=0o600)
         with self.connection() as db:
             db.execute("PRAGMA journal_mode=WAL")
             if not db.execute("PRAGMA user_version").fetchone()[0]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from oracle.chain import NetworkConfig
+from oracle.config import NetworkConfig
 from oracle.errors import ConfigError
 
 LANGUAGES = ("en", "es", "ru")

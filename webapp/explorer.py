@@ -381,7 +381,8 @@ class Explorer:
         sql = f"SELECT c.*, b.timestamp AS time FROM conversion c JOIN block b ON b.number = c.block {where}"
         page = self.page(sql, values, ("block", "log_index", "item"), cursor, rows=rows)
         page["rows"] = [
-            {**row, "outcome": outcome_parts(row["outcome_id"]) | self._standing([row["outcome_id"]])} for row in page["rows"]
+            {**row, "outcome": outcome_parts(row["outcome_id"]) | self._standing([row["outcome_id"]])}
+            for row in page["rows"]
         ]
         return page
 

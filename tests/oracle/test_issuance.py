@@ -134,7 +134,19 @@ def test_issue_statement_that_can_never_be_issued_is_reported_once_and_not_asked
     for device_id in (1, 2):
         create_device_key(config.device_keys_folder, device_id)
     nodes.register_device(node, 1, HOLDERS[1].address)
-    late = (HOLDERS[2].address, 10_000, 1, 1, b"US", DAY, 1_040_100, 10_100, FIRST + DAY, 2**40 - 1, b"RMPA".ljust(16, b"\0"))
+    late = (
+        HOLDERS[2].address,
+        10_000,
+        1,
+        1,
+        b"US",
+        DAY,
+        1_040_100,
+        10_100,
+        FIRST + DAY,
+        2**40 - 1,
+        b"RMPA".ljust(16, b"\0"),
+    )
     node.act("DeviceRegistry", "register", 2, (*late, b"\x02" * 32))
     pipeline.ingest(
         config, store, [write(tmp_path, "meter-1.csv", day_rows(0)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from oracle.domain import DayState
 from oracle.errors import StoreError
 from oracle.store import Base, DeviceDay, RawFile, RefusedRow, Store
+from webapp.catalogue import Catalogue
 
 
 @pytest.fixture
@@ -135,6 +136,19 @@ def test_open_database_and_its_log_are_for_their_owner_alone(url, tmp_path):
     finally:
         os.umask(before)
     assert modes == dict.fromkeys(("oracle.db", "oracle.db-wal", "oracle.db-shm"), 0o600)
+
+
+def test_catalogue_web_database_with_its_session_key_is_for_its_owner_alone(tmp_path):
+    before = os.umask(0o022)
+    try:
+        catalogue = Catalogue(tmp_path / "web" / "web.sqlite3", tmp_path)
+        assert len(catalogue.secret("session")) == 64
+        with catalogue.connection() as reader:
+            reader.execute("SELECT * FROM setting").fetchall()
+            modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "web").iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("web.sqlite3", "web.sqlite3-wal", "web.sqlite3-shm"), 0o600)
 
 
 def test_session_second_writer_waits_for_the_first(url, tmp_path):

@@ -555,7 +555,7 @@ class RegistryRules:
         """Caller, device and time of a change. `own` keeps to devices that machines registered themselves."""
         devices = self.world.registry.devices
         active = [one for one, d in devices.items() if d.active_until == model.NEVER and (one > 100 or not own)]
-        if not active or (twist == "nothing" and pick % 2):
+        if not active or (twist == "nothing" and pick % 2 and not own):
             active = list(devices)
         device_id = active[pick % len(active)]
         step_ = devices[device_id].granularity
