@@ -22,6 +22,7 @@ import yaml
 from .domain import DAY_SECONDS, SLOT_SECONDS, DeviceKind, Visibility
 from .errors import ConfigError
 from .formats import FORMATS, Channel, Quantity, SourceConfig
+from .formats.base import MAX_BYTES
 from .protocol import keccak256
 
 T = TypeVar("T")
@@ -413,7 +414,7 @@ def _source(node: _Node) -> SourceConfig:
         format=node.choice("format", list(FORMATS)),
         files=tuple(node.texts("names", least=1)),
         channels=tuple(_channel(key, channel) for key, channel in node.named("channels").items()),
-        stamp_columns=tuple(node.texts("stamp_columns", least=1, empty=True)),
+        stamp_columns=tuple(node.texts("stamp_columns", empty=True)),
         interval_seconds=node.whole("interval_seconds", least=1, most=DAY_SECONDS),
         stamped=node.choice("stamped", ["start", "end"]),
         stamp_format=node.text("stamp_format", default="iso"),
@@ -426,7 +427,10 @@ def _source(node: _Node) -> SourceConfig:
         encoding=node.text("encoding", default="utf-8-sig"),
         skip_lines=node.whole("skip_lines", default=0),
         note=node.text("note", default="", empty=True),
+        max_bytes=node.whole("max_bytes", default=MAX_BYTES, least=1),
     )
+    if (source.format in ("csv", "xlsx")) != bool(source.stamp_columns):
+        raise node.fault("stamp_columns", "given for csv and xlsx, and left out for formats that know their stamps")
     if source.timezone is not None and source.utc_offset_seconds is not None:
         raise node.fault("timezone", "left out where utc_offset is given")
     if (
@@ -450,7 +454,11 @@ def _channel(key: str, node: _Node) -> Channel:
         quantity=Quantity(node.choice("quantity", [quantity.value for quantity in Quantity])),
         unit=node.text("unit"),
         required=node.flag("required", True),
+        rolls_over_at=node.whole("rolls_over_at", least=1) if node.has("rolls_over_at") else None,
+        serial_column=node.text("serial_column", default="", empty=True),
     )
+    if channel.quantity is not Quantity.REGISTER and (channel.rolls_over_at or channel.serial_column):
+        raise node.fault("quantity", "register where rolls_over_at or serial_column is given")
     node.close()
     return channel
 

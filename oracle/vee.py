@@ -266,7 +266,9 @@ def _day(
     coarse = Quality.COARSE if slots.reading_seconds > SLOT_SECONDS else 0
     quality = [0] * SLOTS_PER_DAY
     for slot in np.flatnonzero(matrix.present[row]):
-        bits = Quality.MEASURED | coarse | (Quality.SUSPECT if suspect[slot] else 0)
+        said = slots.quality.get(int(slot), Quality(0))
+        measured = Quality(0) if said & (Quality.ESTIMATED | Quality.EDITED) else Quality.MEASURED
+        bits = measured | said | coarse | (Quality.SUSPECT if suspect[slot] else 0)
         quality[slot] = int(bits | (Quality.CERTIFIED if is_certified(bits) else 0))
     # A remainder can turn into a whole watt-hour only where energy arrives, so missing slots hold 0 Wh.
     profile = Profile(slots.start, tuple(energy_wh), tuple(quality))
