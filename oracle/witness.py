@@ -305,7 +305,7 @@ class Witness:
         clock = max(now.time, int(time.time()))
         if not clock <= batch.deadline <= clock + MAX_DEADLINE_SECONDS:
             raise Refused("deadline", f"the deadline is not within {MAX_DEADLINE_SECONDS} s of {clock}")
-        if batch.end > now.time:
+        if batch.end > clock:
             raise Refused("period", "the period has not ended")
         if self.chain.notarization(batch.root, now).status != BatchStatus.NONE:
             raise Refused("already-notarized", "this root is notarized already")

@@ -61,10 +61,13 @@ class House:
             create_device_key(self.config.device_keys_folder, device_id)
         pipeline.ingest(self.config, self.store, self.files)
         [self.archive] = pipeline.seal(self.config, self.store)
+        self.deadline = propose_batch(self.chain, self.archive).deadline
 
     @property
     def proposal(self):
-        return Proposal(self.chain.domain, propose_batch(self.chain, self.archive), self.archive.manifest)
+        # One deadline for all of the house's proposals: two of the same batch are the same to the second.
+        batch = replace(propose_batch(self.chain, self.archive), deadline=self.deadline)
+        return Proposal(self.chain.domain, batch, self.archive.manifest)
 
     def equip(self, name, files=None):
         """A witness's own folder, with the shared device keys and its own copy of the raw files."""

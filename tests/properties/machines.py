@@ -1310,7 +1310,10 @@ class AccessRules:
     def act(self, pick: int, who: int, twist: str) -> None:
         """A restricted act, by whoever holds its role or by somebody else. The denial is held to the matrix itself."""
         role, call = self._act(pick)
-        caller = self.PEOPLE[who] if twist == "other" or role == ADMINISTRATOR else self.holder_of(role)
+        if role == ADMINISTRATOR and not twist:
+            self.as_administrator(*call[:2], *call.arguments)
+        able = HOLDERS_OF_ROLES[ADMINISTRATOR] if role == ADMINISTRATOR else self.holder_of(role)
+        caller = self.PEOPLE[who] if twist == "other" else able
         outcome = self.send(caller, *call[:2], *call.arguments)
         if outcome.success:
             always(self.bed.read(MANAGER, "hasRole", role, caller)[0], "only who has the role acts")

@@ -14,7 +14,7 @@ from .bed import CONTRACTS, ROOT
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` becomes `new` in `file`. `invariant` is what then fails even without the model, where something does."""
+    """`old` becomes `new` in `file`. `invariant` (a pattern) fails then even without the model, where one does."""
 
     name: str
     machine: type
@@ -122,7 +122,7 @@ MUTANTS = (
         TOKEN,
         "_burn(account, id, amount);\n",
         "",
-        "conservation of certificates",
+        "conservation of (certificates|outcomes)",
     ),
     Mutant(
         "retired overwritten",
@@ -130,7 +130,7 @@ MUTANTS = (
         TOKEN,
         "_retired[id][account] += amount;",
         "_retired[id][account] = amount;",
-        "conservation of certificates",
+        "conservation of (certificates|outcomes)",
     ),
     Mutant(
         "retirement undone",
