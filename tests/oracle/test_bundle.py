@@ -383,7 +383,7 @@ def test_verify_node_that_answers_nonsense_is_cannot_check(world, answer, monkey
 @pytest.mark.parametrize(
     ("signature", "change", "expected"),
     [
-        ("signerSet(uint16)", lambda v: [v[0], v[1], v[2], v[2]], {"authority": "mismatch"}),  # ended before
+        ("signerSet(uint16)", lambda v: [v[0], v[1], v[2] - 10, v[2] - 5], {"authority": "mismatch"}),  # ended before
         ("signerSet(uint16)", lambda v: [v[0], v[1], 2**40 - 1, 0], {"authority": "mismatch"}),  # began after
         ("signerSet(uint16)", lambda v: [v[0][:2], *v[1:]], {"authority": "mismatch"}),
         ("signerSet(uint16)", lambda v: [v[0], 3, *v[2:]], {"authority": "mismatch"}),
