@@ -39,7 +39,8 @@ class Site:
     services: Any
 
 
-@pytest.fixture(scope="session")
+# Playwright runs an event loop in this thread until it is stopped: no test of another module may find it there.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM:
         if os.environ.get("CI"):
