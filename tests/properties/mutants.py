@@ -71,7 +71,7 @@ MUTANTS = (
         CERTIFICATE,
         "return energyWh - settledWh;",
         "return energyWh;",
-        "conservation of certificates",
+        "conservation(, inside| of certificates)",
     ),
     Mutant(
         "debt not netted",
@@ -114,7 +114,7 @@ MUTANTS = (
         CERTIFICATE,
         "_burn(msg.sender, id, amountWh);",
         "",
-        "conservation of certificates",
+        "conservation(, inside| of certificates)",
     ),
     Mutant(
         "retired without a burn",
@@ -122,7 +122,7 @@ MUTANTS = (
         TOKEN,
         "_burn(account, id, amount);\n",
         "",
-        "conservation of (certificates|outcomes)",
+        "conservation",
     ),
     Mutant(
         "retired overwritten",
@@ -130,7 +130,7 @@ MUTANTS = (
         TOKEN,
         "_retired[id][account] += amount;",
         "_retired[id][account] = amount;",
-        "conservation of (certificates|outcomes)",
+        "conservation",
     ),
     Mutant(
         "retirement undone",
@@ -178,7 +178,7 @@ MUTANTS = (
         CERTIFICATE,
         "_burnBatch(account, ids, amounts);\n",
         "",
-        "conservation of certificates",
+        "conservation(, inside| of certificates)",
     ),
     Mutant(
         "anybody consumes",
@@ -193,7 +193,7 @@ MUTANTS = (
         OUTCOME,
         "grams[i] -= shareG + mitigationG;",
         "grams[i] -= shareG;",
-        "conservation of outcomes",
+        "conservation(, inside| of outcomes)",
     ),
     Mutant(
         "authorised cap not kept",

@@ -8,7 +8,8 @@ from tests.properties.machines import Bench, InvariantBroken
 from tests.properties.mutants import MUTANTS
 from tests.properties.system import System
 
-RUNS = 300
+# The search ends at the first failure; what it draws hangs on the modules imported, so the bound is generous.
+RUNS = 1500
 
 
 def hunt(machine):
