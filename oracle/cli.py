@@ -223,9 +223,9 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
              python -m oracle ingest --dry-run meter.csv --json
              python -m oracle ingest --dry-run meter.csv --assume timezone=Europe/Madrid --assume stamped=end
     """
-    from .pipeline import IngestedFile, inspect_unconfigured
+    from .intake import IngestedFile, inspect_unconfigured
+    from .intake import inspect as inspect_file
     from .pipeline import ingest as ingest_files
-    from .pipeline import inspect as inspect_file
 
     given = dict(one.partition("=")[::2] for one in assume)
     if given and not dry_run:
@@ -291,7 +291,7 @@ def status(desk: Desk, as_json: bool) -> None:
 
     Example: python -m oracle status --json
     """
-    from .pipeline import status as status_of
+    from .reports import status as status_of
 
     facts = status_of(desk.store)
     if as_json:
@@ -332,7 +332,7 @@ def review_list(desk: Desk, as_json: bool) -> None:
     Example: python -m oracle review list
     """
     from .domain import DayState
-    from .pipeline import gaps as gap_report
+    from .reports import gaps as gap_report
 
     held = [gap for gap in gap_report(desk.config, desk.store) if gap.state is DayState.HELD]
     if as_json:
@@ -377,7 +377,7 @@ def seal(desk: Desk, as_json: bool) -> None:
     Example: python -m oracle seal
     """
     from .pipeline import assess_all
-    from .pipeline import seal as seal_days
+    from .sealing import seal as seal_days
 
     with progress_shown(as_json) as progress:
         assess_all(desk.config, desk.store, progress)
@@ -541,8 +541,8 @@ def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], as_json: bool) -> No
 
     Example: python -m oracle gaps --csv > gaps.csv
     """
-    from .pipeline import gaps as gap_report
-    from .pipeline import gaps_csv
+    from .reports import gaps as gap_report
+    from .reports import gaps_csv
 
     report = [gap for gap in gap_report(desk.config, desk.store) if not states or gap.state.value in states]
     if as_json:
@@ -578,7 +578,7 @@ def export(desk: Desk, device: int | None, as_json: bool) -> None:
 
     Example: python -m oracle export --device 1 > slots.csv
     """
-    from .pipeline import export_csv, export_slots
+    from .reports import export_csv, export_slots
 
     rows = export_slots(desk.config, device)
     if as_json:

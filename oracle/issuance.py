@@ -21,9 +21,11 @@ from .chain import BlockRef, Chain
 from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
+from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
-from .pipeline import Progress, assess_all, ingest, no_progress, seal, unseal
+from .pipeline import assess_all, ingest
 from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
+from .sealing import seal, unseal
 from .sites import SitesConfig, load_sites
 from .store import Act, DeviceDay, SealedBatch, Store, WitnessSignature
 from .witness import Proposal, collect_signatures, sign_own

@@ -7,7 +7,8 @@ point never carries energy, so that every witness arrives at the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from itertools import accumulate
 
@@ -83,3 +84,14 @@ def format_kwh(energy_wh: int) -> str:
     """Watt-hours as kWh with three decimals: 25410 gives ``"25.410"``."""
     sign = "-" if energy_wh < 0 else ""
     return f"{sign}{abs(energy_wh) // 1000}.{abs(energy_wh) % 1000:03d}"
+
+
+def utc_date(start: int) -> str:
+    """The UTC day of a time in UTC seconds: 1467331200 gives "2016-07-01"."""
+    return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")
+
+
+def day_list(days: Collection[tuple[int, int]]) -> str:
+    """Device-days, ``(device, start)``, in words: the first five and how many more."""
+    shown = ", ".join(f"device {device_id} {utc_date(start)}" for device_id, start in sorted(days)[:5])
+    return (shown or "none") + (f" and {len(days) - 5} more" if len(days) > 5 else "")

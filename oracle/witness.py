@@ -413,7 +413,7 @@ def _differing_keys(theirs: Any, ours: dict[str, Any], path: str = "") -> str:
 
 def serve(config: OracleConfig) -> None:
     """Run the witness of ``config`` until it is told to end."""
-    from . import pipeline
+    from . import sealing
     from .keys import load_account
 
     if config.key is None:
@@ -421,7 +421,7 @@ def serve(config: OracleConfig) -> None:
     store = Store.open(config.database_url)
 
     def recompute(batch: Batch, decisions: Sequence[dict[str, Any]], visibility: Visibility) -> Recomputed:
-        return pipeline.recompute(config, store, batch, decisions, visibility)
+        return sealing.recompute(config, store, batch, decisions, visibility)
 
     chain = ChainView(config.network)
     witness = Witness(chain, store, load_account(config.key), config.coordinators, recompute)

@@ -44,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 from sqlalchemy import func, select  # noqa: E402
 
-from oracle import checks, issuance, keys, pipeline, protocol  # noqa: E402
+from oracle import checks, intake, issuance, keys, pipeline, protocol, sealing  # noqa: E402
 from oracle.chain import Chain, ChainView  # noqa: E402
 from oracle.config import KeyFile, NetworkConfig, OracleConfig  # noqa: E402
 from oracle.domain import DayState, SagaState  # noqa: E402
@@ -180,7 +180,7 @@ def make_folders(demo: Demo, ports: dict[str, int]) -> None:
 def source_files(sites: SitesConfig) -> list[Path]:
     """The meter and irradiance files that the sites' sources name, in the package that carries them."""
     folder = source_folder(sites.folder)
-    names = {name for source in pipeline.sources(sites).values() for name in source.files}
+    names = {name for source in intake.sources(sites).values() for name in source.files}
     return [folder / name for name in sorted(names)]
 
 
@@ -423,7 +423,7 @@ def main_job(demo: Demo, chain: Chain, config: OracleConfig, store: Store, accou
         if file.refusal:
             raise DemoError(f"{file.name} is refused: {file.refusal}")
     demo.tell("sealing, asking the witnesses, notarizing")
-    pipeline.seal(config, store)
+    sealing.seal(config, store)
     sent += done(issuance.notarize(config, store, chain, account))
     demo.tell("issuing")
     sent += done(issuance.issue(config, store, chain, account))

@@ -25,7 +25,7 @@ LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "assessment", "merkle", "verify"},
     {"archive", "store", "chain", "config", "keys", "outbox", "review"},
-    {"checks", "pipeline", "issuance", "witness", "bundle"},
+    {"checks", "intake", "pipeline", "sealing", "reports", "issuance", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
 )

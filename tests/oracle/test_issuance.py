@@ -12,7 +12,7 @@ import pytest
 import yaml
 from eth_account import Account
 
-from oracle import issuance, pipeline
+from oracle import issuance, pipeline, reports, sealing
 from oracle.config import KeyFile, OracleConfig
 from oracle.domain import BatchStatus, DayState
 from oracle.errors import WitnessRefused
@@ -42,7 +42,7 @@ def sealed(tmp_path, node):
         write(tmp_path, "meter-2.csv", day_rows(0, 70), day_rows(1, 70)),
     ]
     pipeline.ingest(config, store, files)
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     return config, store, archive
 
 
@@ -111,14 +111,14 @@ def test_issue_unregistered_device_is_named_with_the_contracts_reason(tmp_path, 
     pipeline.ingest(
         config, store, [write(tmp_path, "meter-1.csv", day_rows(0)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
     )
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     chain, account = node.chain(), node.funded()
     issuance.notarize(config, store, chain, account, collect=signing(node))
     sent = issuance.issue(config, store, chain, account)
     assert balances(chain, archive) == {(1, FIRST): 2_412, (2, FIRST): 0}
     assert [act.key for act in sent.failed] == [f"issue:0x{archive.root.hex()}:2:{FIRST}"]
     assert states(store) == {(1, FIRST): DayState.FINAL, (2, FIRST): DayState.NOTARIZED}
-    [gap] = [gap for gap in pipeline.gaps(config, store) if gap.device_id == 2]
+    [gap] = [gap for gap in reports.gaps(config, store) if gap.device_id == 2]
     assert gap.reason.startswith("not issued: ") and "2" in gap.reason
     # The next run asks again without sending anything, and issues once the device is registered.
     assert issuance.issue(config, store, chain, account).transactions == 0
@@ -151,14 +151,14 @@ def test_issue_statement_that_can_never_be_issued_is_reported_once_and_not_asked
     pipeline.ingest(
         config, store, [write(tmp_path, "meter-1.csv", day_rows(0)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
     )
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     chain, account = node.chain(), node.funded()
     issuance.notarize(config, store, chain, account, collect=signing(node))
     [failed] = issuance.issue(config, store, chain, account).failed
     assert failed.error.startswith("PeriodOutsideActivity(deviceId=2")
     assert balances(chain, archive) == {(1, FIRST): 2_412, (2, FIRST): 0}
     assert issuance.issue(config, store, chain, account) == issuance.Sent()
-    [gap] = [gap for gap in pipeline.gaps(config, store) if gap.device_id == 2]
+    [gap] = [gap for gap in reports.gaps(config, store) if gap.device_id == 2]
     assert gap.reason.startswith("not issued: PeriodOutsideActivity")
 
 
@@ -181,7 +181,7 @@ def test_notarize_refused_device_day_is_held_and_the_rest_notarized(sealed, node
     assert chain.notarization(archive.root).status is BatchStatus.NONE
     assert chain.notarization(signed.root).status is BatchStatus.OPEN
     assert states(store)[2, FIRST + DAY] is DayState.HELD
-    [gap] = [gap for gap in pipeline.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
+    [gap] = [gap for gap in reports.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
     assert "refused by witnesses" in gap.reason
 
 
@@ -201,7 +201,7 @@ def test_notarize_too_few_witnesses_leaves_the_batch_sealed(sealed, node):
 def test_notarize_two_batches_follow_each_other_in_the_chain_of_heads(sealed, node, tmp_path):
     config, store, first = sealed
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-rest.csv", day_rows(2))])
-    [second] = pipeline.seal(config, store)
+    [second] = sealing.seal(config, store)
     chain, account = node.chain(), node.funded()
     calls = []
     assert issuance.notarize(config, store, chain, account, collect=signing(node, calls)).transactions == 2
@@ -229,7 +229,7 @@ def test_confirm_revoked_root_is_shown(sealed, node):
     issuance.notarize(config, store, chain, account, collect=signing(node))
     node.act("Notary", "revoke", archive.root, "meter was tampered with")
     issuance.confirm(config, store, chain)
-    assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
+    assert {gap.reason for gap in reports.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
     assert issuance.issue(config, store, chain, account) == issuance.Sent()
     assert set(balances(chain, archive).values()) == {0}
 
@@ -242,7 +242,7 @@ def test_confirm_root_revoked_after_finality_is_shown(sealed, node):
     assert {states(store)[key] for key in expected(archive)} == {DayState.FINAL}
     node.act("Notary", "revoke", archive.root, "meter was tampered with")
     issuance.confirm(config, store, chain)
-    assert {gap.reason for gap in pipeline.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
+    assert {gap.reason for gap in reports.gaps(config, store) if gap.root} == {"its batch is revoked on the chain"}
 
 
 def test_notarize_chain_whose_last_block_is_hours_old_sets_a_deadline_that_the_next_block_keeps(tmp_path):
@@ -255,7 +255,7 @@ def test_notarize_chain_whose_last_block_is_hours_old_sets_a_deadline_that_the_n
         create_device_key(config.device_keys_folder, 1)
         nodes.register_device(node, 1, HOLDERS[1].address)
         pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))])
-        [archive] = pipeline.seal(config, store)
+        [archive] = sealing.seal(config, store)
         chain, account = node.chain(), node.funded()
         node.rpc("evm_increaseTime", behind)
         assert chain.head().time < time.time() - behind / 2
@@ -332,7 +332,7 @@ def test_run_with_a_witness_process_notarizes_only_what_its_own_files_confirm(se
     certified = expected(archive)
     if altered:
         assert certified.pop((2, FIRST + DAY)) == 24 * 70 + 12
-        [gap] = [gap for gap in pipeline.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
+        [gap] = [gap for gap in reports.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
         assert gap.state is DayState.HELD and "refused by witnesses" in gap.reason
         assert node.chain().notarization(archive.root).status is BatchStatus.NONE
     assert done["transactions"] == 2

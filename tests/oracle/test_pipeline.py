@@ -15,7 +15,7 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle import pipeline, review
+from oracle import intake, pipeline, reports, review, sealing
 from oracle.archive import read_archive, roots_in
 from oracle.config import OracleConfig
 from oracle.domain import DayState, Quality, Visibility
@@ -23,6 +23,7 @@ from oracle.errors import RefusedInput, StoreError
 from oracle.keys import create_device_key
 from oracle.protocol import statement_leaf, unpack_profile
 from oracle.store import DeviceDay, RawFile, RefusedRow, ReviewDecision, SealedBatch, Store
+from oracle.units import utc_date
 
 ROOT = Path(__file__).resolve().parents[2]
 SERF = Path(pvanalytics.__file__).parent / "data"
@@ -159,8 +160,8 @@ def test_tared_small_negative_values_are_counted_for_their_device(tmp_path):
     rows[20] = rows[20].replace(",0", ",-13")
     files = [write(tmp_path, "meter-1.csv", rows, day_rows(1)), write(tmp_path, "meter-2.csv", day_rows(0, 70))]
     report = pipeline.ingest(config, store, files)
-    assert pipeline.tared(store) == {1: 7, 2: 0}
-    assert pipeline.status(store)["tared_slots"] == {"1": 7, "2": 0}
+    assert reports.tared(store) == {1: 7, 2: 0}
+    assert reports.status(store)["tared_slots"] == {"1": 7, "2": 0}
     assert [file["tared_slots"] for file in report.to_json()["files"]] == [7, 0]
 
 
@@ -186,7 +187,7 @@ def test_ingest_two_meters_with_the_same_dark_day_are_two_meters(tmp_path):
     assert [file.known for file in report.files] == [False, False]
     assert report.files[0].sha256 == report.files[1].sha256
     assert states(store) == {(1, FIRST): DayState.ACCEPTED, (2, FIRST): DayState.ACCEPTED}
-    assert pipeline.status(store)["files"] == 1
+    assert reports.status(store)["files"] == 1
     assert pipeline.ingest(config, store, files).assessed.changed == 0
 
 
@@ -292,12 +293,12 @@ def test_ingest_folder_takes_its_files_and_not_hidden_ones(plain, tmp_path):
 
 def test_ingest_crash_between_raw_file_and_database_is_mended_by_running_again(plain, monkeypatch):
     config, store, file = plain
-    record = pipeline._record_file
-    monkeypatch.setattr(pipeline, "_record_file", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
+    record = intake._record_file
+    monkeypatch.setattr(intake, "_record_file", lambda *_: (_ for _ in ()).throw(OSError("power cut")))
     with pytest.raises(OSError, match="power cut"):
         pipeline.ingest(config, store, [file])
     assert len(list(config.raw_folder.iterdir())) == 1 and not rows_of(store)
-    monkeypatch.setattr(pipeline, "_record_file", record)
+    monkeypatch.setattr(intake, "_record_file", record)
     report = pipeline.ingest(config, store, [file])
     assert not report.files[0].known
     assert len(rows_of(store)) == 3
@@ -324,11 +325,11 @@ def test_ingest_late_rest_of_a_held_day_makes_it_whole(plain, tmp_path):
 
 def test_inspect_file_reports_without_keeping_anything(plain, tmp_path):
     config, store, file = plain
-    found = pipeline.inspect(config, file)
+    found = intake.inspect(config, file)
     assert (found.format, found.devices, found.slots, found.energy_wh, found.refused) == ("csv", (1,), 288, 7_236, ())
     assert not config.raw_folder.exists() and not rows_of(store)
     with pytest.raises(RefusedInput, match="no source takes"):
-        pipeline.inspect(config, write(tmp_path, "other.csv", day_rows()))
+        intake.inspect(config, write(tmp_path, "other.csv", day_rows()))
 
 
 # -- assess -----------------------------------------------------------------------------------------
@@ -351,14 +352,14 @@ def test_assess_all_device_gone_from_the_sites_file_stays_visible(plain):
     config.sites_file.write_text(yaml.safe_dump({**SITES, "devices": [device(2)]}))
     pipeline.assess_all(config, store)
     assert {row.state for row in rows_of(store).values()} == {DayState.HELD}
-    assert all("no longer in the sites file" in gap.reason for gap in pipeline.gaps(config, store))
-    assert pipeline.seal(config, store) == []
+    assert all("no longer in the sites file" in gap.reason for gap in reports.gaps(config, store))
+    assert sealing.seal(config, store) == []
 
 
 def test_assess_all_newer_data_never_change_a_sealed_day_and_are_shown_beside_it(plain, tmp_path):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    pipeline.seal(config, store)
+    sealing.seal(config, store)
     before = rows_of(store)
     # Another value for 18:00 of the second day: the smaller of two stands, as a conflict.
     report = pipeline.ingest(config, store, [write(tmp_path, "meter-1-late.csv", [day_rows(1, slot_wh=40)[72]])])
@@ -367,8 +368,8 @@ def test_assess_all_newer_data_never_change_a_sealed_day_and_are_shown_beside_it
     day = after[1, FIRST + DAY]
     assert (day.state, day.profile, day.energy_wh) == (DayState.SEALED, before[1, FIRST + DAY].profile, 2_412)
     assert day.pending == "newer data differ in 1 slots: 2312 Wh certifiable instead of the sealed 2412 Wh"
-    assert [gap.pending for gap in pipeline.gaps(config, store)] == ["", day.pending, ""]
-    assert pipeline.seal(config, store) == []
+    assert [gap.pending for gap in reports.gaps(config, store)] == ["", day.pending, ""]
+    assert sealing.seal(config, store) == []
 
 
 def test_assess_all_absurd_stamps_are_held_and_make_no_days_between(plain, tmp_path):
@@ -377,7 +378,7 @@ def test_assess_all_absurd_stamps_are_held_and_make_no_days_between(plain, tmp_p
     late = "9998-06-01T12:00:00+00:00,1"
     pipeline.ingest(config, store, [file, write(tmp_path, "meter-1-odd.csv", [early, late])])
     odd = {key[1]: row for key, row in rows_of(store).items() if not FIRST <= key[1] <= FIRST + 2 * DAY}
-    assert [(pipeline.utc_date(start), row.state) for start, row in sorted(odd.items())] == [
+    assert [(utc_date(start), row.state) for start, row in sorted(odd.items())] == [
         ("1969-12-31", DayState.HELD),
         ("9998-06-01", DayState.HELD),
     ]
@@ -385,7 +386,7 @@ def test_assess_all_absurd_stamps_are_held_and_make_no_days_between(plain, tmp_p
     for start in odd:
         with pytest.raises(review.ReviewError, match="cannot be accepted: untimely"):
             pipeline.decide(config, store, REVIEWER, 1, start, "accept", "x")
-    assert [gap.start for gap in pipeline.gaps(config, store)] == sorted([*odd, FIRST, FIRST + DAY, FIRST + 2 * DAY])
+    assert [gap.start for gap in reports.gaps(config, store)] == sorted([*odd, FIRST, FIRST + DAY, FIRST + 2 * DAY])
 
 
 # -- review -----------------------------------------------------------------------------------------
@@ -408,7 +409,7 @@ def test_decide_accept_certifies_the_measured_slots_of_a_held_day(held):
     assert row.state is DayState.ACCEPTED
     assert "logger restarted at night" in row.reason and "incomplete: 2 of 96" in row.reason
     assert pipeline.assess_all(config, store).changed == 0
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     [record] = archive.records
     assert record.statement.energy_wh == 2_412
     quality = unpack_profile(FIRST, record.profile).quality
@@ -422,7 +423,7 @@ def test_decide_reject_keeps_a_day_out_until_it_is_accepted(held):
     config, store = held
     pipeline.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful", now=datetime(2022, 7, 1, 12, tzinfo=UTC))
     assert states(store) == {(1, FIRST): DayState.REJECTED}
-    assert pipeline.seal(config, store) == []
+    assert sealing.seal(config, store) == []
     pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "explained", now=datetime(2022, 7, 1, 13, tzinfo=UTC))
     pipeline.assess_all(config, store)
     assert states(store) == {(1, FIRST): DayState.ACCEPTED}
@@ -462,7 +463,7 @@ def test_decide_what_cannot_be_decided_says_why(held, tmp_path):
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-more.csv", day_rows(2))])
     with pytest.raises(review.ReviewError, match="no measured, unsuspected energy"):
         pipeline.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "x")
-    pipeline.seal(config, store)
+    sealing.seal(config, store)
     with pytest.raises(review.ReviewError, match="is sealed in 0x"):
         pipeline.decide(config, store, REVIEWER, 1, FIRST + 2 * DAY, "reject", "x")
 
@@ -474,7 +475,7 @@ def test_seal_accepted_days_make_one_batch_with_its_archive(plain, tmp_path):
     config, store, file = plain
     part = write(tmp_path, "meter-1-part.csv", day_rows(4, slots=range(50)))
     pipeline.ingest(config, store, [file, part, write(tmp_path, "meter-1-last.csv", day_rows(5))])
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     assert [(r.statement.device_id, r.statement.start, r.statement.energy_wh) for r in archive.records] == [
         (1, FIRST + day * DAY, 2_412) for day in (0, 1, 2, 5)
     ]
@@ -490,34 +491,34 @@ def test_seal_accepted_days_make_one_batch_with_its_archive(plain, tmp_path):
     read = read_archive(config.archive_folder, archive.root)
     assert read.problem is None
     assert all(record.recomputed_profile_hash() == record.statement.profile_hash for record in read.records)
-    assert {gap.state.value for gap in pipeline.gaps(config, store)} == {"sealed", "held"}
+    assert {gap.state.value for gap in reports.gaps(config, store)} == {"sealed", "held"}
 
 
 def test_seal_again_with_nothing_new_does_nothing(plain):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    assert len(pipeline.seal(config, store)) == 1
+    assert len(sealing.seal(config, store)) == 1
     files = sorted(path.name for path in config.archive_folder.iterdir())
-    assert pipeline.seal(config, store) == []
+    assert sealing.seal(config, store) == []
     assert sorted(path.name for path in config.archive_folder.iterdir()) == files
 
 
 def test_seal_crash_between_archive_and_database_is_harmless(plain, monkeypatch):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    write_archive = pipeline.write_archive
+    write_archive = sealing.write_archive
 
     def crash(*arguments, **options):
         write_archive(*arguments, **options)
         raise OSError("power cut")
 
-    monkeypatch.setattr(pipeline, "write_archive", crash)
+    monkeypatch.setattr(sealing, "write_archive", crash)
     with pytest.raises(OSError, match="power cut"):
-        pipeline.seal(config, store)
+        sealing.seal(config, store)
     [root] = roots_in(config.archive_folder)
     assert set(states(store).values()) == {DayState.ACCEPTED}
-    monkeypatch.setattr(pipeline, "write_archive", write_archive)
-    [archive] = pipeline.seal(config, store)
+    monkeypatch.setattr(sealing, "write_archive", write_archive)
+    [archive] = sealing.seal(config, store)
     assert archive.root == root
     assert set(states(store).values()) == {DayState.SEALED}
 
@@ -527,7 +528,7 @@ def test_seal_public_and_private_devices_never_share_a_batch(tmp_path):
     for device_id in (1, 2):
         create_device_key(config.device_keys_folder, device_id)
     pipeline.ingest(config, store, [write(tmp_path, f"meter-{n}.csv", day_rows(slot_wh=100 * n)) for n in (1, 2)])
-    archives = pipeline.seal(config, store)
+    archives = sealing.seal(config, store)
     assert [(a.manifest["visibility"], [r.statement.device_id for r in a.records]) for a in archives] == [
         ("public", [1]),
         ("private", [2]),
@@ -538,19 +539,19 @@ def test_seal_public_and_private_devices_never_share_a_batch(tmp_path):
 def test_unseal_disputed_day_is_held_until_a_reviewer_decides(plain):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    [first] = pipeline.seal(config, store)
-    pipeline.unseal(store, "0x" + first.root.hex(), {(1, FIRST + DAY)}, "refused by witnesses: leaf differs")
+    [first] = sealing.seal(config, store)
+    sealing.unseal(store, "0x" + first.root.hex(), {(1, FIRST + DAY)}, "refused by witnesses: leaf differs")
     pipeline.assess_all(config, store)
     row = rows_of(store)[1, FIRST + DAY]
     assert (row.state, row.reason, row.root) == (DayState.HELD, "refused by witnesses: leaf differs", None)
-    [second] = pipeline.seal(config, store)
+    [second] = sealing.seal(config, store)
     assert [r.statement.start for r in second.records] == [FIRST, FIRST + 2 * DAY]
     assert second.manifest["withheld"] == [
         {"deviceId": 1, "start": FIRST + DAY, "reason": "refused by witnesses: leaf differs"}
     ]
     pipeline.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "witness had an old file")
     pipeline.assess_all(config, store)
-    [third] = pipeline.seal(config, store)
+    [third] = sealing.seal(config, store)
     assert [r.statement.start for r in third.records] == [FIRST + DAY]
 
 
@@ -560,22 +561,22 @@ def test_propose_another_machine_with_the_same_files_reaches_the_same_root(held,
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-more.csv", day_rows(1), day_rows(3))])
     pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "fine")
     decisions = pipeline.trail(config, store)
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     other, other_store = configure(tmp_path / "witness", sites_file=config.sites_file)
     shutil.copytree(config.device_keys_folder, other.device_keys_folder)
     pipeline.ingest(other, other_store, [tmp_path / "meter-1-more.csv", tmp_path / "meter-1.csv"])
     window = {"visibility": Visibility.PUBLIC, "start": FIRST, "end": FIRST + 4 * DAY}
-    records = pipeline.propose(other, other_store, decisions=decisions, **window)
+    records = sealing.propose(other, other_store, decisions=decisions, **window)
     assert sorted(records, key=lambda r: r.statement.start) == list(archive.records)
-    assert pipeline.policy_of(other, [1]) == archive.manifest["policy"]
+    assert sealing.policy_of(other, [1]) == archive.manifest["policy"]
     # Without the decision the held day is not there, and it is the one that is named.
     theirs = [(r.statement.device_id, r.statement.start, 0, statement_leaf(r.statement)) for r in archive.records]
-    assert pipeline.differing_days(records, theirs) == []
-    undecided = pipeline.propose(other, other_store, decisions=[], **window)
-    assert pipeline.differing_days(undecided, theirs) == [(1, FIRST)]
-    left = pipeline.propose(other, other_store, decisions=decisions, leave_out={(1, FIRST + DAY)}, **window)
+    assert sealing.differing_days(records, theirs) == []
+    undecided = sealing.propose(other, other_store, decisions=[], **window)
+    assert sealing.differing_days(undecided, theirs) == [(1, FIRST)]
+    left = sealing.propose(other, other_store, decisions=decisions, leave_out={(1, FIRST + DAY)}, **window)
     assert [r.statement.start for r in left] == [FIRST, FIRST + 3 * DAY]
-    narrow = pipeline.propose(
+    narrow = sealing.propose(
         other, other_store, decisions=decisions, visibility=Visibility.PUBLIC, start=FIRST + DAY, end=FIRST + 2 * DAY
     )
     assert [r.statement.start for r in narrow] == [FIRST + DAY]
@@ -584,18 +585,18 @@ def test_propose_another_machine_with_the_same_files_reaches_the_same_root(held,
 def test_propose_one_changed_byte_names_the_device_day(plain, tmp_path):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    [archive] = pipeline.seal(config, store)
+    [archive] = sealing.seal(config, store)
     other, other_store = configure(tmp_path / "witness", sites_file=config.sites_file)
     shutil.copytree(config.device_keys_folder, other.device_keys_folder)
     altered = tmp_path / "altered" / "meter-1.csv"
     altered.parent.mkdir()
     altered.write_text(file.read_text().replace("2022-06-02T18:00:00+00:00,100", "2022-06-02T18:00:00+00:00,110"))
     pipeline.ingest(other, other_store, [altered])
-    records = pipeline.propose(
+    records = sealing.propose(
         other, other_store, visibility=Visibility.PUBLIC, start=FIRST, end=FIRST + 3 * DAY, decisions=[]
     )
     theirs = [(r.statement.device_id, r.statement.start, 0, statement_leaf(r.statement)) for r in archive.records]
-    assert pipeline.differing_days(records, theirs) == [(1, FIRST + DAY)]
+    assert sealing.differing_days(records, theirs) == [(1, FIRST + DAY)]
 
 
 def test_propose_forged_decision_refuses(held):
@@ -603,7 +604,7 @@ def test_propose_forged_decision_refuses(held):
     pipeline.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful")
     [entry] = pipeline.trail(config, store)
     with pytest.raises(review.ReviewError):
-        pipeline.propose(
+        sealing.propose(
             config,
             store,
             visibility=Visibility.PUBLIC,
@@ -619,7 +620,7 @@ def test_propose_forged_decision_refuses(held):
 def test_gaps_every_day_stands_once_in_one_state(plain, tmp_path):
     config, store, file = plain
     pipeline.ingest(config, store, [file, write(tmp_path, "meter-1-far.csv", day_rows(9, slots=range(20)))])
-    report = pipeline.gaps(config, store)
+    report = reports.gaps(config, store)
     assert [gap.start for gap in report] == [FIRST + day * DAY for day in range(10)]
     assert [gap.missing_slots for gap in report] == [0] * 3 + [96] * 6 + [76]
     assert all(gap.reason for gap in report if gap.state is DayState.HELD)
@@ -627,26 +628,26 @@ def test_gaps_every_day_stands_once_in_one_state(plain, tmp_path):
 
 @given(st.text(max_size=40), st.sampled_from("=+-@\t\r|%"))
 def test_harmless_text_that_starts_a_formula_gets_an_apostrophe(text, lead):
-    assert pipeline.harmless(lead + text) == "'" + lead + text
-    assert pipeline.harmless(" " + lead + text) == "' " + lead + text
+    assert reports.harmless(lead + text) == "'" + lead + text
+    assert reports.harmless(" " + lead + text) == "' " + lead + text
     plain = "a" + text
-    assert pipeline.harmless(plain) == plain
+    assert reports.harmless(plain) == plain
 
 
 def test_gaps_csv_hostile_device_name_is_no_formula(tmp_path):
     config, store = configure(tmp_path / "oracle", device(1, name='=HYPERLINK("http://evil","x")'))
     pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows())])
-    [_, line] = list(csv.reader(io.StringIO(pipeline.gaps_csv(pipeline.gaps(config, store)))))
+    [_, line] = list(csv.reader(io.StringIO(reports.gaps_csv(reports.gaps(config, store)))))
     assert line[1] == '\'=HYPERLINK("http://evil","x")'
     assert (line[2], line[3], line[4]) == ("2022-06-01", "accepted", "2412")
 
 
 def test_status_counts_what_happened(plain):
     config, store, file = plain
-    assert pipeline.status(store)["files"] == 0
+    assert reports.status(store)["files"] == 0
     pipeline.ingest(config, store, [file])
-    [archive] = pipeline.seal(config, store)
-    facts = json.loads(json.dumps(pipeline.status(store)))
+    [archive] = sealing.seal(config, store)
+    facts = json.loads(json.dumps(reports.status(store)))
     assert (facts["files"], facts["rows_used"], facts["rows_refused"]) == (1, 288, 0)
     assert facts["device_days"] == {"sealed": 3}
     assert facts["last_batch"]["root"] == "0x" + archive.root.hex()
@@ -656,8 +657,8 @@ def test_status_counts_what_happened(plain):
 def test_export_slots_come_out_of_the_archives(plain):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
-    pipeline.seal(config, store)
-    slots = list(pipeline.export_slots(config))
+    sealing.seal(config, store)
+    slots = list(reports.export_slots(config))
     assert len(slots) == 288
     assert sum(slot["energy_wh"] for slot in slots if slot["certified"]) == 7_236
     assert slots[60] == {
@@ -667,9 +668,9 @@ def test_export_slots_come_out_of_the_archives(plain):
         "energy_wh": 100,
         "quality": 33,
     }
-    lines = list(csv.reader(io.StringIO("".join(pipeline.export_csv(slots)))))
+    lines = list(csv.reader(io.StringIO("".join(reports.export_csv(slots)))))
     assert (len(lines), lines[0][:3]) == (289, ["device_id", "slot_start", "energy_wh"])
-    assert list(pipeline.export_slots(config, 2)) == []
+    assert list(reports.export_slots(config, 2)) == []
 
 
 # -- real data --------------------------------------------------------------------------------------
@@ -725,14 +726,14 @@ def test_tared_serf_east_is_about_half_of_its_rows(serf):
     with (SERF / "serf_east_15min_ac_power.csv").open(encoding="utf-8-sig", newline="") as source:
         powers = [float(next(v for k, v in row.items() if "power" in k) or 0) for row in csv.DictReader(source)]
     small = sum(-30 <= power < 0 for power in powers)
-    assert 4_000 < small <= pipeline.tared(store)[1] < 5_500
+    assert 4_000 < small <= reports.tared(store)[1] < 5_500
 
 
 def test_seal_serf_holds_partial_days_and_certifies_the_rest(serf):
     config, store, _ = serf
-    [archive] = pipeline.seal(config, store)
-    accepted = {(r.statement.device_id, pipeline.utc_date(r.statement.start)) for r in archive.records}
-    held = {(gap.device_id, gap.day): gap.reason for gap in pipeline.gaps(config, store) if gap.state is DayState.HELD}
+    [archive] = sealing.seal(config, store)
+    accepted = {(r.statement.device_id, utc_date(r.statement.start)) for r in archive.records}
+    held = {(gap.device_id, gap.day): gap.reason for gap in reports.gaps(config, store) if gap.state is DayState.HELD}
     assert len(accepted) + len(held) == len(rows_of(store)) == 111
     assert (1, "2016-07-01") in held and (1, "2016-07-02") in accepted
     assert {(2, "2022-01-03"), (2, "2022-01-04")} <= accepted
@@ -742,5 +743,5 @@ def test_seal_serf_holds_partial_days_and_certifies_the_rest(serf):
         assert all(one & Quality.MEASURED for one in quality)
         assert record.evidence
     assert sum(record.statement.energy_wh for record in archive.records) == sum(
-        slot["energy_wh"] for slot in pipeline.export_slots(config) if slot["certified"]
+        slot["energy_wh"] for slot in reports.export_slots(config) if slot["certified"]
     )

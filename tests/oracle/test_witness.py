@@ -14,7 +14,7 @@ import pytest
 import yaml
 from eth_account import Account
 
-from oracle import pipeline, review
+from oracle import pipeline, review, sealing
 from oracle.config import OracleConfig, WitnessConfig
 from oracle.domain import BatchKind
 from oracle.errors import WitnessRefused
@@ -60,7 +60,7 @@ class House:
         for device_id in (1, 2):
             create_device_key(self.config.device_keys_folder, device_id)
         pipeline.ingest(self.config, self.store, self.files)
-        [self.archive] = pipeline.seal(self.config, self.store)
+        [self.archive] = sealing.seal(self.config, self.store)
         self.deadline = propose_batch(self.chain, self.archive).deadline
 
     @property
@@ -84,7 +84,7 @@ class House:
         config, store = self.equip(f"witness-{index}", files)
 
         def recompute(batch, decisions, visibility):
-            return pipeline.recompute(config, store, batch, decisions, visibility)
+            return sealing.recompute(config, store, batch, decisions, visibility)
 
         return Witness(self.chain, store, self.node.witnesses[index], [self.account.address], recompute)
 
@@ -270,7 +270,7 @@ def test_sign_day_held_and_rejected_by_a_reviewer_is_left_out_by_all(house, tmp_
     ]
     other.config, other.store = other.equip("oracle")
     pipeline.decide(other.config, other.store, REVIEWER, 1, FIRST + DAY, "reject", "a slot is missing")
-    [other.archive] = pipeline.seal(other.config, other.store)
+    [other.archive] = sealing.seal(other.config, other.store)
     assert len(other.archive.manifest["reviewTrail"]) == 1
     assert len(other.witness(1).sign(other.proposal)) == 65
 
@@ -286,9 +286,9 @@ def test_sign_second_version_zero_of_a_day_refuses_and_names_it(house):
     second.folder = house.folder / "second"
     second.folder.mkdir()
     second.config, second.store = second.equip("oracle", house.altered())
-    [second.archive] = pipeline.seal(second.config, second.store)
+    [second.archive] = sealing.seal(second.config, second.store)
     config, _ = second.equip("witness-1", house.altered())
-    other_data = pipeline.recompute(
+    other_data = sealing.recompute(
         config, Store.open(config.database_url), second.proposal.batch, [], _visibility(second.archive)
     )
     forgetful = Witness(
@@ -328,7 +328,7 @@ def test_sign_next_batch_after_a_notarized_one_leaves_its_days_out(house, node):
     for name in ("oracle", "witness-1"):
         configs[name] = OracleConfig.load(house.folder / name / "wattmark.yaml")
         pipeline.ingest(configs[name], Store.open(configs[name].database_url), late)
-    [house.archive] = pipeline.seal(configs["oracle"], house.store)
+    [house.archive] = sealing.seal(configs["oracle"], house.store)
     assert {record.statement.start for record in house.archive.records} == {FIRST + 3 * DAY}
     wide = replace(house.proposal.batch, start=FIRST)
     with pytest.raises(Refused) as caught:

@@ -1,0 +1,284 @@
+"""Files into the raw folder and out of it again: what a source makes of a file, kept under its sha256.
+
+Nothing is judged here; that is :mod:`oracle.pipeline`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from .archive import write_whole
+from .assessment import assess, device_days
+from .config import OracleConfig
+from .domain import (
+    DAY_SECONDS,
+)
+from .errors import RefusedInput, StoreError
+from .formats import Parsed, RefusedRow, SourceConfig, read
+from .formats.survey import FoundColumn, survey
+from .sites import SitesConfig, load_sites
+from .store import DeviceDay, RawFile, Store
+from .store import RefusedRow as RefusedRowRecord
+from .units import day_list
+
+log = structlog.get_logger("oracle.intake")
+
+#: Told of work as it goes on: what is being done, how much of it is done, how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+# -- taking files in --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedFile:
+    """What became of one file. ``refusal`` says why all of it was refused, None if it was taken.
+
+    ``known`` is True where the same content had come before, under any name: nothing changed then. ``used`` and
+    ``refused`` count rows, for each of ``sources`` that reads the file. Energies in Wh after the tare rule,
+    certifiable or not; ``slots`` with a reading, of meters alone, and ``tared_slots`` of them that the tare rule counts as
+    0 Wh (small negative values, and small ones at night). Of a file read without a source, ``devices`` are named
+    as in the file, ``assumed`` says what it does not state and ``columns`` what it holds (:mod:`oracle.formats.survey`).
+    """
+
+    name: str
+    sha256: str
+    format: str = ""
+    sources: tuple[str, ...] = ()
+    devices: tuple[int | str, ...] = ()
+    used: int = 0
+    slots: int = 0
+    tared_slots: int = 0
+    energy_wh: int = 0
+    refused: tuple[RefusedRow, ...] = ()
+    refusal: str | None = None
+    known: bool = False
+    assumed: tuple[str, ...] = ()
+    columns: tuple[FoundColumn, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": self.name,
+            "sha256": self.sha256,
+            "format": self.format,
+            "sources": list(self.sources),
+            "devices": list(self.devices),
+            "used": self.used,
+            "slots": self.slots,
+            "tared_slots": self.tared_slots,
+            "energy_wh": self.energy_wh,
+            "refused": [asdict(row) for row in self.refused],
+            "refusal": self.refusal,
+            "known": self.known,
+        }
+
+
+def sources(sites: SitesConfig) -> dict[str, SourceConfig]:
+    """Every source of the sites file by name: ``device:1``, ``station:rmis``."""
+    named = {f"device:{device.device_id}": device.source for device in sites.devices}
+    return named | {f"station:{station.name}": station.source for station in sites.stations}
+
+
+def inspect(config: OracleConfig, file: Path) -> IngestedFile:
+    """Read one file and say what is in it, without keeping anything. Raises RefusedInput as ingest would."""
+    sites = load_sites(config.sites_file)
+    data = _bytes_of(file)
+    return _described(sites, file.name, hashlib.sha256(data).hexdigest(), _read(sites, data, file.name))
+
+
+def inspect_unconfigured(file: Path, given: Mapping[str, str]) -> IngestedFile:
+    """As :func:`inspect` for a file that no source describes: settings are those ``given``, the rest is assumed and told."""
+    data = _bytes_of(file)
+    found = survey(data, file.name, given)
+    return IngestedFile(
+        name=file.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        format=found.format,
+        devices=found.devices,
+        used=found.used,
+        slots=sum(column.slots for column in found.counted),
+        energy_wh=sum(column.energy_wh for column in found.counted),
+        refused=found.refused,
+        assumed=found.assumed,
+        columns=found.columns,
+    )
+
+
+def take(
+    config: OracleConfig, store: Store, paths: Iterable[Path], progress: Progress = no_progress
+) -> list[IngestedFile]:
+    """Take files, or all files of folders, into the raw folder; what they say is judged by :func:`oracle.pipeline.assess_all`.
+
+    A file is taken whole or refused whole; the others go on. The raw file is kept under its sha256 before anything
+    refers to it, so that a crash in between is mended by running again.
+    """
+    sites = load_sites(config.sites_file)
+    files = _files(paths)
+    taken = []
+    for done, file in enumerate(files):
+        progress("reading files", done, len(files))
+        taken.append(_ingest_file(config, sites, store, file))
+    progress("reading files", len(files), len(files))
+    return taken
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+        else:
+            found.append(path)
+    return found
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as fault:
+        raise RefusedInput(f"the file is not readable: {fault.strerror}", file=str(file)) from None
+
+
+def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: Path) -> IngestedFile:
+    sha256 = ""
+    try:
+        data = _bytes_of(file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        parsed = _read(sites, data, file.name)
+    except RefusedInput as refusal:
+        log.warning("file refused", file=file.name, reason=refusal.reason, line=refusal.line)
+        return IngestedFile(file.name, sha256, refusal=str(refusal))
+    kept = config.raw_folder / sha256
+    if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
+        config.raw_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(kept, data, 0o600)
+    with store.session() as session:
+        before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
+    new = {source: one for source, one in parsed.items() if source not in before}
+    if new:
+        _record_file(store, sites, file.name, sha256, len(data), new)
+        log.info("file taken", file=file.name, sha256=sha256, sources=sorted(new))
+    return _described(sites, file.name, sha256, parsed, known=not new)
+
+
+def _record_file(
+    store: Store, sites: SitesConfig, name: str, sha256: str, size_bytes: int, parsed: Mapping[str, Parsed]
+) -> None:
+    named = sources(sites)
+    try:
+        with store.session() as session:
+            for source, one in parsed.items():
+                session.add(
+                    RawFile(
+                        sha256=sha256,
+                        source=source,
+                        name=name,
+                        format=named[source].format,
+                        size_bytes=size_bytes,
+                        rows_used=one.used,
+                        rows_refused=len(one.refused),
+                    )
+                )
+                session.flush()
+                session.add_all(
+                    RefusedRowRecord(sha256=sha256, source=source, line=row.line, text=row.text, reason=row.reason)
+                    for row in one.refused
+                )
+    except IntegrityError:
+        log.info("file taken by another process at the same moment", sha256=sha256)
+
+
+def _read(sites: SitesConfig, data: bytes, name: str) -> dict[str, Parsed]:
+    """The file as read by each source whose name patterns it fits."""
+    named = sources(sites)
+    fitting = [key for key, source in named.items() if any(fnmatchcase(name, pattern) for pattern in source.files)]
+    if not fitting:
+        patterns = sorted({pattern for source in named.values() for pattern in source.files})
+        raise RefusedInput(
+            "no source takes a file of this name", file=name, expected=f"one of {', '.join(patterns)} ({sites.file})"
+        )
+    return {key: read(data, named[key], name) for key in fitting}
+
+
+def _described(
+    sites: SitesConfig, name: str, sha256: str, parsed: Mapping[str, Parsed], known: bool = False
+) -> IngestedFile:
+    named = sources(sites)
+    devices = [device for device in sites.devices if f"device:{device.device_id}" in parsed]
+    slots = tared_slots = energy_wh = 0
+    for device in devices:
+        for day in device_days(device, [parsed[f"device:{device.device_id}"]]).values():
+            report = assess(device, day).report
+            slots += report.measured_slots
+            tared_slots += report.tare_zeroed_slots
+            energy_wh += report.energy_wh
+    return IngestedFile(
+        name=name,
+        sha256=sha256,
+        format=", ".join(sorted({named[key].format for key in parsed})),
+        sources=tuple(parsed),
+        devices=tuple(device.device_id for device in devices),
+        used=sum(one.used for one in parsed.values()),
+        slots=slots,
+        tared_slots=tared_slots,
+        energy_wh=energy_wh,
+        refused=tuple(row for one in parsed.values() for row in one.refused),
+        known=known,
+    )
+
+
+# -- reading what was taken in ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """All raw files as read by each source, and for each source and day the sha256 of those that speak of it."""
+
+    parsed: dict[str, list[Parsed]]
+    files: dict[tuple[str, int], set[str]]
+
+
+def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
+    with store.session() as session:
+        records = session.scalars(select(RawFile).order_by(RawFile.sha256, RawFile.source)).all()
+    named, raw = sources(sites), Raw({}, {})
+    for record in records:
+        data = _raw_bytes(config, store, record)
+        if record.source not in named:
+            log.warning("source is no longer in the sites file", source=record.source, file=record.name)
+            continue
+        parsed = read(data, named[record.source], record.name)
+        raw.parsed.setdefault(record.source, []).append(parsed)
+        for series in parsed.series:
+            for day in {start - start % DAY_SECONDS for start in series.starts}:
+                raw.files.setdefault((record.source, day), set()).add(record.sha256)
+    return raw
+
+
+def _raw_bytes(config: OracleConfig, store: Store, record: RawFile) -> bytes:
+    try:
+        data = (config.raw_folder / record.sha256).read_bytes()
+        fault = "" if hashlib.sha256(data).hexdigest() == record.sha256 else "no longer hashes to its name"
+    except OSError as missing:
+        data, fault = b"", f"is not readable ({missing.strerror})"
+    if fault:
+        with store.session() as session:
+            resting = [day for day in session.scalars(select(DeviceDay)) if record.sha256 in day.evidence]
+        days = day_list([(day.device_id, day.start) for day in resting])
+        raise StoreError(
+            f"raw file {record.sha256} ({record.name}) {fault}; ingest {record.name} again. Device-days that rest on it: {days}"
+        )
+    return data
