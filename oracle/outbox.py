@@ -12,18 +12,17 @@ read from the chain by block hash; the text of an error decides nothing.
 * A nonce that another transaction took makes the act be signed anew, after the chain was asked whether the act
   is done already. Notarizing, issuing and correcting cannot be done twice, the contracts see to that; an act
   without that protection waits until the taken nonce is final.
-* One database belongs to one sending account. A lease in it lets one process at a time sign and send; the lease
-  is renewed in the very transaction that stores signed bytes, so a process that lost it cannot sign.
+* Each act belongs to the account it is sent from; another account's acts in the same database are left alone. A
+  lease lets one process at a time sign and send for an account; it is renewed in the very transaction that stores
+  signed bytes, so a process that lost it cannot sign.
 
 For tests alone: with ``CRASH_AT=n`` in the environment of a test the process kills itself at crash point n (1 to
-:data:`CRASH_POINTS`), see :func:`crash_point`.
+:data:`CRASH_POINTS`), see :func:`oracle.store.crash_point`.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -33,14 +32,14 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from .chain import BlockRef, Chain, ChainView, Reverted
 from .domain import BatchStatus, SagaState
 from .errors import ChainError, ChainUnreachable, StoreError
-from .store import Act, Lease, SignedTransaction, Store, utc_now
+from .store import Act, Lease, SignedTransaction, Store, crash_point, utc_now
 
 CRASH_POINTS = 15
 GWEI = 10**9
@@ -137,12 +136,6 @@ class Driven:
         return tuple(act for act in self.acts if act.state == SagaState.FAILED)
 
 
-def crash_point(number: int) -> None:
-    """Kill this process if a running test asks for it by ``CRASH_AT``; nothing happens outside of pytest."""
-    if os.environ.get("CRASH_AT") == str(number) and "PYTEST_CURRENT_TEST" in os.environ:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def is_done(chain: ChainView, act: Act) -> bool | None:
     """Whether a call that the contracts accept only once was made, by anyone; None if ``act`` is no such call."""
     call = chain.decode_call(act.to, act.data)
@@ -194,12 +187,15 @@ class Outbox:
     def enqueue(self, key: str, to: str, data: bytes) -> SagaState:
         """Ask for an act; the same key again changes nothing, whatever became of it.
 
-        A failed act is queued anew with the data given, a queued one takes the new data. Returns its state.
+        A failed act is queued anew with the data given, a queued one takes the new data; both become this account's,
+        whoever asked for them before. Returns its state.
         """
         to, chain_id = to_checksum_address(to), self.chain.config.chain_id
         try:
             with self.store.session() as session:
-                session.add(Act(chain_id=chain_id, key=key, state=SagaState.QUEUED, to=to, data=data))
+                session.add(
+                    Act(chain_id=chain_id, key=key, sender=self.sender, state=SagaState.QUEUED, to=to, data=data)
+                )
                 session.flush()
                 crash_point(1)
         except IntegrityError:
@@ -208,14 +204,22 @@ class Outbox:
                 session.execute(
                     update(Act)
                     .where(Act.chain_id == chain_id, Act.key == key, Act.state.in_(renewable))
-                    .values(state=SagaState.QUEUED, to=to, data=data, error=None, transaction=None, block=None)
+                    .values(
+                        sender=self.sender,
+                        state=SagaState.QUEUED,
+                        to=to,
+                        data=data,
+                        error=None,
+                        transaction=None,
+                        block=None,
+                    )
                 )
         crash_point(2)
         with self.store.session() as session:
             return session.scalars(select(Act.state).where(Act.chain_id == chain_id, Act.key == key)).one()
 
     def reports(self) -> tuple[ActReport, ...]:
-        """All acts as the database knows them, in the order in which they were asked for."""
+        """All acts of this account as the database knows them, in the order in which they were asked for."""
         return tuple(ActReport(a.key, a.state, a.transaction, a.block, a.error) for a in self._acts())
 
     # -- doing ----------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ class Outbox:
                 self._note(act, state=SagaState.FAILED, error=f"the transaction reverted: {reason}", **place)
             crash_point(10)
             return
-        latest = signed[0]
+        latest = next(one for one in signed if one.sender == self.sender)
         if latest.nonce < count:
             self._nonce_taken(act, latest)
             return
@@ -411,7 +415,11 @@ class Outbox:
             open_acts = session.execute(
                 select(Act.id, Act.gas, SignedTransaction.max_fee_wei)
                 .join(SignedTransaction, SignedTransaction.act_id == Act.id)
-                .where(Act.chain_id == self.chain.config.chain_id, Act.state.in_((SagaState.SIGNED, SagaState.SENT)))
+                .where(
+                    Act.chain_id == self.chain.config.chain_id,
+                    SignedTransaction.sender == self.sender,
+                    Act.state.in_((SagaState.SIGNED, SagaState.SENT)),
+                )
             ).all()
         dearest: dict[int, int] = {}
         for act_id, gas, fee in open_acts:
@@ -508,7 +516,13 @@ class Outbox:
         with self.store.session() as session:
             self._fence(session)
             session.add(signed)
-            session.execute(update(Act).where(Act.id == act.id).values(state=SagaState.SIGNED, gas=gas, error=None))
+            ours = session.execute(
+                update(Act)
+                .where(Act.id == act.id, or_(Act.sender == self.sender, Act.sender.is_(None)))
+                .values(state=SagaState.SIGNED, sender=self.sender, gas=gas, error=None)
+            )
+            if ours.rowcount != 1:  # type: ignore[attr-defined]
+                raise LeaseHeld(act.key, "another account")
             session.flush()
             crash_point(5)
         act.state, act.gas = SagaState.SIGNED, gas
@@ -559,8 +573,9 @@ class Outbox:
         return own(self.chain, act) if own else is_done(self.chain, act)
 
     def _acts(self) -> list[Act]:
+        own = Act.chain_id == self.chain.config.chain_id, or_(Act.sender == self.sender, Act.sender.is_(None))
         with self.store.session() as session:
-            return list(session.scalars(select(Act).where(Act.chain_id == self.chain.config.chain_id).order_by(Act.id)))
+            return list(session.scalars(select(Act).where(*own).order_by(Act.id)))
 
     def _signed(self, act: Act) -> list[SignedTransaction]:
         """The act's signed bytes, the ones to send first."""

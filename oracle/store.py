@@ -50,7 +50,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+        if value is None:
+            return None
+        # SQLite forgets the zone; PostgreSQL answers in the zone of its server.
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def utc_now() -> datetime:
@@ -183,6 +186,7 @@ class SignedStatement(Base):
     duration: Mapped[int]
     leaf: Mapped[str] = mapped_column(String(66))
     root: Mapped[str] = mapped_column(String(66))
+    deadline: Mapped[int | None]  # UTC seconds until which the chain takes the signature; None where it was not kept
     signed_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -193,6 +197,7 @@ class Act(Base):
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)
     chain_id: Mapped[int]
     key: Mapped[str] = mapped_column(String(160))
+    sender: Mapped[str | None] = mapped_column(String(42))  # the account it is sent from
     state: Mapped[SagaState] = mapped_column(_enum(SagaState), index=True)
     to: Mapped[str] = mapped_column(String(42))
     data: Mapped[bytes]

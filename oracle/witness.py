@@ -193,7 +193,7 @@ def _remember_and_sign(
             rows = {(row.device_id, row.start, row.version): row for several in known.values() for row in several}
             for key, (statement, leaf) in wanted.items():
                 if key in rows:
-                    rows[key].root = root
+                    rows[key].root, rows[key].deadline = root, proposal.batch.deadline
                     continue
                 device_id, start, version = key
                 session.add(
@@ -205,6 +205,7 @@ def _remember_and_sign(
                         duration=statement.duration,
                         leaf=leaf,
                         root=root,
+                        deadline=proposal.batch.deadline,
                     )
                 )
     except IntegrityError:

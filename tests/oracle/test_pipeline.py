@@ -23,6 +23,7 @@ from oracle.errors import RefusedInput, StoreError
 from oracle.keys import create_device_key
 from oracle.protocol import statement_leaf, unpack_profile
 from oracle.store import DeviceDay, RawFile, RefusedRow, ReviewDecision, SealedBatch, Store
+from tests.oracle import databases
 from oracle.units import utc_date
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def configure(folder, *devices, sites_file=None):
         sites_file.write_text(yaml.safe_dump({**SITES, "devices": list(devices)}))
     document = {
         "sites": str(sites_file),
-        "database": "sqlite:///oracle.db",
+        "database": databases.url(folder),
         "raw_folder": "raw",
         "archive_folder": "archive",
         "device_keys_folder": "keys",

@@ -12,12 +12,17 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from oracle.domain import DayState
 from oracle.errors import StoreError
 from oracle.store import Base, DeviceDay, RawFile, RefusedRow, Store
+from tests.oracle import databases, nodes
 from webapp.catalogue import Catalogue
 
 
 @pytest.fixture
 def url(tmp_path):
-    return f"sqlite:///{tmp_path}/state/oracle.db"
+    return databases.url(tmp_path / "state")
+
+
+only_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+only_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
 
 def device_day(**changes):
@@ -82,6 +87,7 @@ def test_open_database_of_a_newer_program_refuses(url):
         Store.open(url)
 
 
+@only_sqlite
 def test_open_file_that_is_no_database_refuses(tmp_path):
     file = tmp_path / "oracle.db"
     file.write_text("time;watt\n" * 1_000)
@@ -90,6 +96,7 @@ def test_open_file_that_is_no_database_refuses(tmp_path):
     assert file.read_text() == "time;watt\n" * 1_000
 
 
+@only_sqlite
 def test_open_sqlite_is_durable_and_checks_foreign_keys(url):
     store = Store.open(url)
     with store.engine.connect() as connection:
@@ -100,6 +107,22 @@ def test_open_sqlite_is_durable_and_checks_foreign_keys(url):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with pytest.raises(IntegrityError), store.session() as session:
         session.add(RefusedRow(sha256="00" * 32, source="device:1", line=1, text="", reason=""))
+
+
+@only_postgresql
+def test_open_postgresql_is_a_real_server_and_checks_foreign_keys(url):
+    store = Store.open(url)
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version()").scalar().startswith("PostgreSQL ")
+    with pytest.raises(IntegrityError), store.session() as session:
+        session.add(RefusedRow(sha256="00" * 32, source="device:1", line=1, text="", reason=""))
+
+
+@only_postgresql
+def test_open_server_that_is_not_there_refuses_without_the_password():
+    with pytest.raises(StoreError, match="cannot be opened") as caught:
+        Store.open(f"postgresql+psycopg://oracle:hidden@127.0.0.1:{nodes.free_port()}/oracle")
+    assert "hidden" not in str(caught.value)
 
 
 def test_session_exception_rolls_everything_back(url):
@@ -125,6 +148,7 @@ def test_session_datetime_of_any_zone_comes_back_as_utc(url):
         session.add(RawFile(sha256="cd", received_at=datetime.fromisoformat("2016-07-01"), **fields))
 
 
+@only_sqlite
 def test_open_database_and_its_log_are_for_their_owner_alone(url, tmp_path):
     before = os.umask(0o022)
     try:
@@ -138,6 +162,7 @@ def test_open_database_and_its_log_are_for_their_owner_alone(url, tmp_path):
     assert modes == dict.fromkeys(("oracle.db", "oracle.db-wal", "oracle.db-shm"), 0o600)
 
 
+@only_sqlite
 def test_catalogue_web_database_with_its_session_key_is_for_its_owner_alone(tmp_path):
     before = os.umask(0o022)
     try:
@@ -151,6 +176,7 @@ def test_catalogue_web_database_with_its_session_key_is_for_its_owner_alone(tmp_
     assert modes == dict.fromkeys(("web.sqlite3", "web.sqlite3-wal", "web.sqlite3-shm"), 0o600)
 
 
+@only_sqlite
 def test_session_second_writer_waits_for_the_first(url, tmp_path):
     store = Store.open(url)
     holder = sqlite3.connect(tmp_path / "state" / "oracle.db", check_same_thread=False)
