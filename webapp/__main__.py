@@ -1,4 +1,4 @@
-"""``python -m webapp --config FILE [--port N]``: serve the web app with waitress until Ctrl-C."""
+"""``python -m webapp --config FILE [--port N]``: serve the web app with waitress until Ctrl-C; ``python -m webapp relay`` the relay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from . import WebConfig, create_app
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m webapp", description="Serve the web app.")
+    if sys.argv[1:2] == ["relay"]:
+        # A process of its own: the web app itself never loads what holds a key.
+        from .relay import main as relay
+
+        return relay(sys.argv[2:])
+    parser = argparse.ArgumentParser(
+        prog="python -m webapp", description="Serve the web app; `relay --help` tells of the other process."
+    )
     parser.add_argument("--config", type=Path, required=True, help="the YAML file that docs/webapp.md explains")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default 8000)")

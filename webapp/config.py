@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import limits
 import yaml
 
 from oracle.config import NetworkConfig
@@ -30,12 +31,49 @@ class DemoWallet:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How often one address may ask, each as ``"300 per minute"`` or ``"5 per second;100 per minute"``; None: as often as it likes.
+
+    ``pages`` are what people read, ``api`` the JSON and both APIs, ``exports`` CSV of whole lists, ``validations`` asked for.
+    ``storage`` is where counts are kept: ``memory://``, or an address that several processes share (``redis://…``).
+    """
+
+    pages: str | None = None
+    api: str | None = "600 per minute"
+    exports: str | None = "20 per minute"
+    validations: str | None = "60 per minute"
+    storage: str = "memory://"
+
+    @classmethod
+    def read(cls, section: dict[str, Any]) -> RateLimits:
+        """Out of the ``limits`` section. Raises ValueError for an unknown key or a limit that cannot be read."""
+        names = ("pages", "api", "exports", "validations")
+        unknown = set(section) - {*names, "storage"}
+        if unknown:
+            raise ValueError(f"limits: unknown key {', '.join(sorted(map(str, unknown)))}")
+        for name in names:
+            if section.get(name) is not None:
+                try:
+                    limits.parse_many(str(section[name]))
+                except ValueError:
+                    raise ValueError(f"limits.{name} must be like '300 per minute', not {section[name]!r}") from None
+        return cls(**{name: value if value is None else str(value) for name, value in section.items()})
+
+    @classmethod
+    def none(cls) -> RateLimits:
+        return cls(None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
 class WebConfig:
     """Everything one web app needs to know.
 
     ``archive_folder`` holds the batch archives; ``state_folder`` gets the index and the web database. ``public_rpc_url`` is what
-    visitors' wallets are told to use (None: the page offers no chain to add). ``sites_file`` names devices and sources;
+    visitors' wallets are told to use (None: the page offers no chain to add). ``relay_url`` is where a relay listens that submits
+    signed retirements (None: retiring costs the visitor gas). ``sites_file`` names devices and sources;
     ``oracle_database_url`` is only read, and only to show what is not notarized. ``labels`` are names of known accounts.
+    ``limits`` bound how often one address may ask; ``trusted_proxies`` is the number of proxies in front of the app whose
+    X-Forwarded headers say who asks.
     """
 
     archive_folder: Path
@@ -48,7 +86,10 @@ class WebConfig:
     currency: str = "ETH"
     labels: dict[str, str] = field(default_factory=dict)
     demo_wallet: DemoWallet | None = None
+    relay_url: str | None = None
     interval_seconds: float = 3
+    limits: RateLimits = field(default_factory=RateLimits)
+    trusted_proxies: int = 0
 
     @classmethod
     def load(cls, file: Path | str) -> WebConfig:
@@ -77,23 +118,26 @@ class WebConfig:
 
 _KEYS = (
     "archive_folder", "state_folder", "network", "public_rpc_url", "sites", "oracle_database", "languages", "currency", "labels",
-    "demo_wallet", "interval_seconds",
+    "demo_wallet", "relay_url", "interval_seconds", "limits", "trusted_proxies",
 )  # fmt: skip
+
+
+def network_config(document: dict[str, Any], base: Path) -> NetworkConfig:
+    """The ``network`` section of a configuration whose file lies in ``base``."""
+    return NetworkConfig(
+        name=str(document["name"]),
+        rpc_urls=tuple(document["rpc_urls"]),
+        chain_id=int(document["chain_id"]),
+        addresses=(base / Path(document["addresses"]).expanduser()).resolve(),
+        finality_depth=document.get("finality_depth"),
+        timeout_seconds=float(document.get("timeout_seconds", 5)),
+    )
 
 
 def _built(document: dict[str, Any], base: Path) -> WebConfig:
     def path(value: str) -> Path:
         return (base / Path(value).expanduser()).resolve()
 
-    network = dict(document["network"])
-    chain = NetworkConfig(
-        name=str(network["name"]),
-        rpc_urls=tuple(network["rpc_urls"]),
-        chain_id=int(network["chain_id"]),
-        addresses=path(network["addresses"]),
-        finality_depth=network.get("finality_depth"),
-        timeout_seconds=float(network.get("timeout_seconds", 5)),
-    )
     languages = tuple(document.get("languages") or LANGUAGES)
     if not languages or set(languages) - set(LANGUAGES):
         raise ValueError(f"languages must be out of {', '.join(LANGUAGES)}")
@@ -101,7 +145,7 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
     return WebConfig(
         archive_folder=path(document["archive_folder"]),
         state_folder=path(document["state_folder"]),
-        network=chain,
+        network=network_config(document["network"], base),
         public_rpc_url=document.get("public_rpc_url"),
         sites_file=path(document["sites"]) if document.get("sites") else None,
         oracle_database_url=document.get("oracle_database"),
@@ -111,5 +155,8 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
         demo_wallet=DemoWallet(str(wallet["name"]), str(wallet["address"]), str(wallet["key_command"]))
         if wallet
         else None,
+        relay_url=str(document["relay_url"]).rstrip("/") if document.get("relay_url") else None,
         interval_seconds=float(document.get("interval_seconds", 3)),
+        limits=RateLimits.read(document["limits"] or {}) if "limits" in document else RateLimits(),
+        trusted_proxies=int(document.get("trusted_proxies", 0)),
     )
