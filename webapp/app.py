@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 from apiflask import APIFlask
 from babel import support
@@ -23,12 +24,14 @@ from oracle.chain import AddressBook, ChainView
 from . import charts, words
 from .abi import artifacts
 from .catalogue import Catalogue
+from .codes import Codes
 from .config import WebConfig
 from .explorer import Explorer
 from .index import Contracts, Follower, Freshness, Index
 from .node import Node
 from .readings import Archives, OracleDays
 from .site_facts import SiteFacts
+from .tables import TECHNOLOGIES
 from .validation import Validator
 
 CSP = (
@@ -60,12 +63,15 @@ class Services:
     archives: Archives
     oracle_days: OracleDays
     facts: SiteFacts
+    chain: ChainView
     validator: Validator
+    codes: Codes
 
     def refresh(self) -> Freshness:
         """Bring index and catalogue up to date now, waiting for it."""
         freshness = self.follower.sync()
         self.list_archives()
+        self.codes.look()
         return freshness
 
     def list_archives(self) -> None:
@@ -79,11 +85,15 @@ class Services:
         first = Thread(target=self.refresh, daemon=True)
         first.start()
         first.join(timeout=5)
-        self.follower.start(after=self.list_archives)
+        self.follower.start(after=self.after_look)
         self.validator.start()
         # The first visitor finds results rather than empty columns.
         if self.catalogue.last_job() is None:
             self.validator.ask({})
+
+    def after_look(self) -> None:
+        self.list_archives()
+        self.codes.look()
 
     def stop(self) -> None:
         self.follower.stop()
@@ -126,14 +136,14 @@ def build_services(config: WebConfig) -> Services:
     )
     index = Index(config.state_folder / "index.sqlite3", contracts)
     catalogue = Catalogue(config.state_folder / "web.sqlite3", config.archive_folder)
-    node = Node(config.network.rpc_urls[0], config.network.timeout_seconds)
+    node = Node(config.network.rpc_urls, config.network.timeout_seconds)
     follower = Follower(
         index, node, artifacts(), finality_depth=config.network.finality_depth, interval_seconds=config.interval_seconds
     )
-    archives = Archives(catalogue)
+    archives, chain = Archives(catalogue), ChainView(config.network)
     return Services(
         config, book, index, node, follower, catalogue, archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
-        Validator(index, catalogue, archives, ChainView(config.network)),
+        chain, Validator(index, catalogue, archives, chain), Codes(book, node),
     )  # fmt: skip
 
 
@@ -166,8 +176,10 @@ def create_app(config: WebConfig) -> APIFlask:
     _headers(app)
     _errors(app)
 
+    from . import api
     from .pages import register
 
+    api.install(app)
     register(app)
     return app
 
@@ -229,8 +241,8 @@ def _templates(app: APIFlask, built: Services) -> None:
         verdicts=words.VERDICTS, verdict_styles=words.STYLES, headlines=words.HEADLINES, parts=words.PARTS,
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
-        contract_words=words.CONTRACTS, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
-        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset,
+        contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
+        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
     )  # fmt: skip
 
     @app.context_processor
@@ -241,11 +253,18 @@ def _templates(app: APIFlask, built: Services) -> None:
             "fresh": freshness(),
             "language": words.language(),
             "device_name": lambda device_id: built.facts.name(str(device_id)) or None,
-            "label": _label,
+            "label": label,
+            "codes": built.codes.states,
+            "device_choices": device_choices,
         }
 
 
-def _label(address: str) -> dict[str, str] | None:
+def device_choices() -> list[tuple[str, str]]:
+    """Every device's id and name, to choose from."""
+    return [(found, services().facts.name(found) or f"#{found}") for found in explorer().device_ids()]
+
+
+def label(address: str) -> dict[str, str] | None:
     """What is known of an address: ``{"kind", "text"}`` of a contract, a named account or a device's account."""
     if "labels" not in g:
         s = services()
@@ -276,22 +295,25 @@ def asset(name: str) -> Markup:
     return Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
 
 
+def query_of(arguments: dict[str, str]) -> str:
+    """Arguments as the query of an address, with its question mark; nothing for none."""
+    return "?" + urlencode(arguments) if arguments else ""
+
+
 def wants_json() -> bool:
-    return request.path.endswith(".json") or request.path.startswith("/api/")
+    return request.path.endswith((".json", ".csv")) or request.path == "/api" or request.path.startswith("/api/")
 
 
 def _headers(app: APIFlask) -> None:
     @app.after_request
     def headers(response: Response) -> Response:
         for name, value in HEADERS.items():
-            response.headers[name] = value
+            response.headers.setdefault(name, value)
         if request.path.startswith("/static/"):
             response.headers["Cache-Control"] = "public, max-age=86400"
         else:
             response.headers.setdefault("Cache-Control", "no-cache")
             response.headers.add("Vary", "Accept-Language, Cookie")
-        if wants_json() and request.method in ("GET", "HEAD"):
-            response.headers["Access-Control-Allow-Origin"] = "*"
         chosen = request.args.get("lang")
         if chosen in services().config.languages:
             response.set_cookie("lang", str(chosen), max_age=31_536_000, samesite="Lax", httponly=True)

@@ -14,23 +14,28 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from oracle.errors import ChainError, ChainUnreachable
 
-from .abi import Artifacts, Call, checksum, plain
+from .abi import ZERO, Artifacts, Call, checksum, plain
 from .node import Node, NodeRefused
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 BLOCKS_PER_REQUEST = 2_000
+FIRST_BLOCKS = 200
+#: Ranges are made as long as hold about so many events: an answer of a few MB, and bounded memory.
+EVENTS_PER_REQUEST = 4_000
 #: Blocks without events whose hash is kept, so that a short reorganisation rewinds a short way.
 CHECKPOINTS = 128
-ZERO = "0x" + "0" * 40
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -40,11 +45,11 @@ CREATE TABLE tx (hash TEXT PRIMARY KEY, block INTEGER NOT NULL, position INTEGER
 CREATE INDEX tx_block ON tx (block);
 CREATE INDEX tx_sender ON tx (sender, block);
 CREATE TABLE event (block INTEGER, log_index INTEGER, tx TEXT NOT NULL, contract TEXT NOT NULL, name TEXT NOT NULL,
-    args TEXT NOT NULL, PRIMARY KEY (block, log_index));
+    args TEXT NOT NULL, PRIMARY KEY (block, log_index)) WITHOUT ROWID;
 CREATE INDEX event_tx ON event (tx);
-CREATE TABLE account (address TEXT, block INTEGER, log_index INTEGER, PRIMARY KEY (address, block, log_index));
+CREATE TABLE account (address TEXT, block INTEGER, log_index INTEGER, PRIMARY KEY (address, block, log_index)) WITHOUT ROWID;
 CREATE INDEX account_block ON account (block);
-CREATE TABLE balance (contract TEXT, account TEXT, id TEXT, amount INTEGER NOT NULL, PRIMARY KEY (contract, account, id));
+CREATE TABLE balance (contract TEXT, account TEXT, id TEXT, amount INTEGER NOT NULL, PRIMARY KEY (contract, account, id)) WITHOUT ROWID;
 CREATE INDEX balance_id ON balance (contract, id);
 """
 
@@ -99,7 +104,7 @@ def _schema() -> str:
     parts = [_TABLES]
     for name, (columns, searched) in _EVENT_TABLES.items():
         parts.append(
-            f"CREATE TABLE {name} (block INTEGER, log_index INTEGER, item INTEGER, tx TEXT, {columns}, PRIMARY KEY (block, log_index, item));"
+            f"CREATE TABLE {name} (block INTEGER, log_index INTEGER, item INTEGER, tx TEXT, {columns}, PRIMARY KEY (block, log_index, item)) WITHOUT ROWID;"
         )
         parts += [f"CREATE INDEX {name}_{i} ON {name} ({what});" for i, what in enumerate(searched)]
     return "\n".join(parts)
@@ -173,6 +178,9 @@ class Index:
     def writing(self) -> Iterator[sqlite3.Connection]:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         db.row_factory = sqlite3.Row
+        # A power cut may lose the last blocks, never the file: they are read from the chain again.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA cache_size = -65536")
         try:
             yield db
         finally:
@@ -191,6 +199,26 @@ class Index:
             for table in (*_BY_BLOCK, "balance"):
                 db.execute(f"DELETE FROM {table}")
             db.execute("COMMIT")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a node says of the blocks ``first`` to ``last``: their ``logs`` of our contracts, and the ``blocks`` with any.
+
+    ``parent`` is the hash of the block before ``first``.
+    """
+
+    first: int
+    last: int
+    parent: str
+    tip: dict[str, Any]
+    logs: list[dict[str, Any]]
+    blocks: dict[int, dict[str, Any]]
+
+    def next_step(self) -> int:
+        """How many blocks to ask for next, so that answers stay of one size whether blocks are full or empty."""
+        blocks = self.last - self.first + 1
+        return max(1, min(BLOCKS_PER_REQUEST, 4 * blocks, blocks * EVENTS_PER_REQUEST // max(1, len(self.logs))))
 
 
 class Follower:
@@ -272,20 +300,25 @@ class Follower:
         if chain_id != contracts.chain_id:
             raise ChainError(f"the node is of chain {chain_id}, the address book of chain {contracts.chain_id}")
         head = int(self.node.call("eth_blockNumber"), 16)
-        with self.index.writing() as db:
-            first = self._rewind(db) + 1
-            step = BLOCKS_PER_REQUEST
-            while first <= head:
-                last = min(first + step - 1, head)
-                try:
-                    self._read(db, first, last)
-                except NodeRefused:
-                    # Nodes limit a range by blocks or by answers, each in its own words.
-                    if step == 1:
-                        raise
-                    step = max(1, step // 4)
-                    continue
-                first = last + 1
+        with self.index.writing() as db, ThreadPoolExecutor(1, "fetch") as fetcher:
+            # One range is fetched while the one before is decoded and stored.
+            waiting, step = None, FIRST_BLOCKS
+            fork, parent = self._rewind(db)
+            first = fork + 1
+            while first <= head or waiting:
+                coming = None
+                if first <= head:
+                    coming = fetcher.submit(self._fetch, first, head, step)
+                if waiting:
+                    self._store(db, waiting)
+                if coming is None:
+                    break
+                waiting = coming.result()
+                if parent and waiting.parent != parent:
+                    # What was stored before no longer leads here; the next look takes it back.
+                    raise ChainUnreachable("the chain was reorganised while it was read; reading it again")
+                first, parent = waiting.last + 1, waiting.tip["hash"]
+                step = waiting.next_step()
         return head, self._final(head)
 
     def _final(self, head: int) -> int:
@@ -297,14 +330,14 @@ class Follower:
             block = None
         return int(block["number"], 16) if block else -1
 
-    def _rewind(self, db: sqlite3.Connection) -> int:
-        """Number of the last indexed block that is still canonical; what came after it is taken back."""
+    def _rewind(self, db: sqlite3.Connection) -> tuple[int, str | None]:
+        """Number and hash of the last indexed block that is still canonical; what came after it is taken back."""
         stored = db.execute("SELECT number, hash FROM block ORDER BY number DESC").fetchall()
-        fork = self.index.contracts.deployed_block - 1
+        fork, fork_hash = self.index.contracts.deployed_block - 1, None
         for number, block_hash in stored:
             block = self.node.call("eth_getBlockByNumber", hex(number), False)
             if block and block["hash"] == block_hash:
-                fork = number
+                fork, fork_hash = number, block_hash
                 break
         if stored and stored[0]["number"] > fork:
             db.execute("BEGIN IMMEDIATE")
@@ -312,10 +345,21 @@ class Follower:
             for table in _BY_BLOCK:
                 db.execute(f"DELETE FROM {table} WHERE {'number' if table == 'block' else 'block'} > ?", (fork,))
             db.execute("COMMIT")
-        return fork
+        return fork, fork_hash
 
-    def _read(self, db: sqlite3.Connection, first: int, last: int) -> None:
-        tip = self._header(last)
+    def _fetch(self, first: int, head: int, step: int) -> Stretch:
+        """The blocks from ``first`` on, at most ``step``: fewer where the node refuses as many."""
+        while True:
+            try:
+                return self._fetch_to(first, min(first + step - 1, head))
+            except NodeRefused:
+                # Nodes limit a range by blocks or by answers, each in its own words.
+                if step == 1:
+                    raise
+                step = max(1, step // 4)
+
+    def _fetch_to(self, first: int, last: int) -> Stretch:
+        parent, tip = self._header(first)["parentHash"], self._header(last)
         logs = self.node.call(
             "eth_getLogs",
             {"fromBlock": hex(first), "toBlock": hex(last), "address": list(self.index.contracts.addresses.values())},
@@ -330,6 +374,11 @@ class Follower:
         moved = self._header(last)["hash"] != tip["hash"]
         if moved or any(blocks.get(int(log["blockNumber"], 16), {}).get("hash") != log["blockHash"] for log in logs):
             raise ChainUnreachable("the chain was reorganised while it was read; reading it again")
+        return Stretch(first, last, parent, tip, logs, blocks)
+
+    def _store(self, db: sqlite3.Connection, read: Stretch) -> None:
+        """Decode a stretch and commit it as a whole."""
+        last, tip, logs, blocks = read.last, read.tip, read.logs, read.blocks
         rows: dict[str, list[dict[str, Any]]] = {}
         events: dict[int, int] = {}
         for log in logs:
@@ -365,14 +414,13 @@ class Follower:
         return block
 
     def _tx_row(self, tx: dict[str, Any], number: int) -> dict[str, Any]:
-        call = self.artifacts.call(bytes.fromhex(tx["input"][2:])) if tx["to"] else None
         return {
             "hash": tx["hash"],
             "block": number,
             "position": int(tx["transactionIndex"], 16),
             "sender": checksum(tx["from"]),
             "receiver": checksum(tx["to"]) if tx["to"] else None,
-            "function": call.name if call else None,
+            "function": self.artifacts.function(tx["input"]) if tx["to"] else None,
             "value": str(int(tx["value"], 16)),
         }
 
@@ -380,13 +428,11 @@ class Follower:
         contract = self._by_address.get(log["address"].lower())
         if contract is None:
             return
-        event = self.artifacts.event(
-            contract, [bytes.fromhex(t[2:]) for t in log["topics"]], bytes.fromhex(log["data"][2:])
-        )
+        event = self.artifacts.log(contract, log["topics"], log["data"])
         if event is None:
             return
         place = {"block": int(log["blockNumber"], 16), "log_index": int(log["logIndex"], 16)}
-        named = {"contract": contract, "name": event.name, "args": json.dumps(plain(event.args))}
+        named = {"contract": contract, "name": event.name, "args": orjson.dumps(plain(event.args)).decode()}
         yield "event", {**place, "tx": log["transactionHash"], **named}
         for address in sorted(event.addresses()):
             yield "account", {"address": address, **place}
@@ -418,7 +464,8 @@ def _move_balances(db: sqlite3.Connection, transfers: list[Any], sign: int) -> N
         moved,
     )
     db.executemany(
-        "DELETE FROM balance WHERE contract = ? AND account = ? AND id = ? AND amount = 0", [m[:3] for m in moved]
+        "DELETE FROM balance WHERE contract = ? AND account = ? AND id = ? AND amount = 0",
+        [key for *key, change in moved if change < 0],
     )
 
 

@@ -1,4 +1,4 @@
-"""Raw JSON-RPC to one node: what the index needs, with an unreachable node kept apart from an answer."""
+"""Raw JSON-RPC: what the index needs, with an unreachable node kept apart from an answer."""
 
 from __future__ import annotations
 
@@ -21,11 +21,21 @@ class NodeRefused(ChainError):
 
 
 class Node:
-    """A connection per thread to ``url``; ``timeout_seconds`` bounds connecting and each read."""
+    """A connection per thread to the first of ``urls`` that answers; ``timeout_seconds`` bounds connecting and each read.
 
-    def __init__(self, url: str, timeout_seconds: float = 5):
-        self.url, self.timeout_seconds = url, timeout_seconds
+    A node that does not answer is left for the next one, until that one fails in turn.
+    """
+
+    def __init__(self, urls: str | Sequence[str], timeout_seconds: float = 5):
+        self.urls = (urls,) if isinstance(urls, str) else tuple(urls)
+        self.timeout_seconds = timeout_seconds
+        self._chosen = 0
         self._local = threading.local()
+
+    @property
+    def url(self) -> str:
+        """The node that is asked now."""
+        return self.urls[self._chosen]
 
     def call(self, method: str, *params: Any) -> Any:
         """Result of one call. Raises NodeRefused on a JSON-RPC error, ChainUnreachable without an answer."""
@@ -48,13 +58,23 @@ class Node:
         return results
 
     def _post(self, body: Any) -> Any:
+        for left in reversed(range(len(self.urls))):
+            chosen = self._chosen
+            try:
+                return self._ask(self.urls[chosen], body)
+            except ChainUnreachable:
+                self._chosen = (chosen + 1) % len(self.urls)
+                if not left:
+                    raise
+
+    def _ask(self, url: str, body: Any) -> Any:
         session = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
             session.trust_env = False
         try:
             response = session.post(
-                self.url,
+                url,
                 data=orjson.dumps(body),
                 headers={"Content-Type": "application/json"},
                 timeout=self.timeout_seconds,

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+from eth_abi import encode
 
 from oracle.chain import AddressBook
 from webapp.abi import artifacts
@@ -178,3 +179,66 @@ def test_sync_of_another_chain_reads_nothing(busy, tmp_path):
     follower.index.contracts = Contracts(1, follower.index.contracts.deployed_block, follower.index.contracts.addresses)
     assert "chain 1" in follower.sync().problem
     assert balances(follower) == {}
+
+
+def test_sync_when_blocks_change_between_two_ranges_leaves_nothing_stale(busy, tmp_path, monkeypatch):
+    world, tokens, every = busy
+    chance = random.Random(3)
+    for _ in range(6):
+        act_at_random(world, chance, tokens)
+    monkeypatch.setattr("webapp.index.FIRST_BLOCKS", world.w3.eth.block_number - 3)
+    follower = follower_of(world, tmp_path)
+    fetch, ranges = follower._fetch_to, []
+
+    def fetch_then_reorganise(first: int, last: int):
+        stretch = fetch(first, last)
+        if not ranges:
+            world.anvil.rpc("anvil_reorg", 5, [])
+        ranges.append((first, last))
+        return stretch
+
+    monkeypatch.setattr(follower, "_fetch_to", fetch_then_reorganise)
+    assert "reorganised" in follower.sync().problem
+    assert len(ranges) > 1
+    synced(follower)
+    assert balances(follower) == chain_balances(world, every)
+
+
+def test_sync_when_the_first_node_is_silent_asks_the_next(busy, tmp_path, w):
+    world, _, every = busy
+    follower = follower_of(world, tmp_path)
+    follower.node = Node([f"http://127.0.0.1:{w.free_port()}", world.anvil.url], 3)
+    assert balances(synced(follower)) == chain_balances(world, every)
+    assert follower.node.url == world.anvil.url
+
+
+def padded(kind: str, value) -> bytes:
+    return encode([kind], [value])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_log_of_every_event_is_read_as_eth_abi_reads_it(seed):
+    chance = random.Random(seed)
+    known = artifacts()
+    makers = {
+        "address": lambda: "0x" + chance.randbytes(20).hex(),
+        "bytes32": lambda: chance.randbytes(32),
+    }
+    compared = 0
+    for (contract, topic), flat in known.flat_events.items():
+        topics, data = [topic], b""
+        for part in flat.shape.inputs:
+            kind = part["type"]
+            value = makers[kind]() if kind in makers else chance.getrandbits(int(kind[4:]))
+            if part["indexed"]:
+                topics.append("0x" + padded(kind, value).hex())
+            else:
+                data += padded(kind, value)
+        quick = known.log(contract, topics, "0x" + data.hex())
+        slow = known.event(contract, [bytes.fromhex(t[2:]) for t in topics], data)
+        assert (quick.name, quick.args, quick.addresses()) == (slow.name, slow.args, slow.addresses())
+        # A word too many, and an address with something before it, are not read by the quick way.
+        assert flat.read(topics, "0x" + data.hex() + "00" * 32) is None
+        compared += 1
+    assert compared > 20
+    assert {"TransferSingle", "Issued"} <= {flat.shape.name for flat in known.flat_events.values()}
