@@ -1,4 +1,4 @@
-"""Evidence bundles: a zip that proves one statement or one retirement without us. Format: docs/bundle.md.
+"""Evidence bundles: a zip that proves a statement, a certificate, a retirement or an outcome without us: docs/bundle.md.
 
 A bundle is written from archive and chain alone and holds the stand-alone :mod:`oracle.verify`, whose zip, RLP and
 JSON forms are used here, so that there is one of each. What a chain does not let us prove (headers that do not hash as
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from . import verify
-from .archive import Archive, ArchivedStatement, read_archive, write_whole
-from .chain import ChainView, Event
+from .archive import Archive, ArchivedStatement, read_archive
+from .chain import ChainView, Event, NotarizedEvent
 from .errors import ArchiveError, ChainError, ProtocolError
 from .protocol import keccak256, manifest_bytes, parse_token_id, statement_leaf, token_id
 
+CERTIFICATE, OUTCOME = "EnergyCertificate", "MitigationOutcome"
 #: Assessments of a whole batch come along only up to this size; their hash is in the manifest anyway.
 MAX_ASSESSMENTS_BYTES = 2 << 20
 
@@ -43,63 +44,179 @@ class Unproven(Exception):
 
 
 # -- bundles -----------------------------------------------------------------------------------------------------------
+# Each returns the zip's bytes; the same chain and archives give the same bytes. ``include_readings`` adds profile and
+# salts; None adds them for public devices only. The manifest and assessments of a private batch are never added,
+# because they speak of other devices too. All raise ArchiveError if an archive is missing or not what it was, ChainError
+# if the chain does not have what the bundle is to be about, ProtocolError if it would be larger than can be verified.
 
 
-def make_statement_bundle(
-    chain: ChainView,
-    archive: Archive,
-    record: ArchivedStatement,
-    path: Path,
-    *,
-    include_profile: bool | None = None,
-) -> Path:
-    """Write the bundle of a notarized statement to ``path`` and return it.
-
-    ``include_profile`` adds profile and salts; None adds them for public devices only. The manifest and assessments of
-    a private batch are never added, because they speak of other devices too. The same chain and archive give the same
-    bytes.
-
-    Raises ArchiveError if the archive is not what it was, ChainError if its root is not notarized.
-    """
-    transactions = _Transactions(chain)
-    entry, members = _statement(chain, transactions, archive, record, include_profile)
-    return _write(chain, path, [entry], transactions, members, None)
+def statement_bundle(
+    chain: ChainView, archive: Archive, record: ArchivedStatement, *, include_readings: bool | None = None
+) -> bytes:
+    """The bundle of a notarized statement of ``archive``."""
+    evidence = _Evidence(chain, include_readings)
+    evidence.add_statement(archive, record)
+    return evidence.packed("statement", None)
 
 
-def make_retirement_bundle(
-    chain: ChainView,
-    archive_folder: Path,
-    number: int,
-    path: Path,
-    *,
-    include_profiles: bool | None = None,
-) -> Path:
-    """Write the bundle of retirement ``number`` of the EnergyCertificate, with the statements behind its certificates.
+def certificate_bundle(
+    chain: ChainView, archive_folder: Path, certificate_id: int, *, include_readings: bool | None = None
+) -> bytes:
+    """The bundle of a certificate: every statement that issued or corrected it."""
+    evidence = _Evidence(chain, include_readings)
+    evidence.add_certificates([certificate_id], archive_folder)
+    return evidence.packed("certificate", certificate_id)
 
-    A certificate that was corrected comes with every statement that stands behind it. ``include_profiles`` as in
-    :func:`make_statement_bundle`. Raises ChainError if there is no such retirement, ArchiveError if the archive
-    of a batch is missing or is not what it was.
-    """
-    transactions = _Transactions(chain)
-    retired = _first(
-        event
-        for name in ("Retired", "RetiredBatch")
-        for event in chain.events("EnergyCertificate", name, arguments={"number": number})
-    )
-    if retired is None:
-        raise ChainError(f"there is no retirement {number} on chain {chain.config.chain_id}")
-    transactions.add(retired)
-    ids = [retired.values["id"]] if retired.name == "Retired" else retired.values["ids"]
-    entries: list[dict[str, Any]] = []
-    members: dict[str, bytes] = {}
-    for certificate_id in sorted(set(ids)):
-        for root, hashed in _roots_behind(chain, certificate_id):
-            archive = read_archive(archive_folder, root)
-            record = _record_behind(archive, certificate_id, hashed)
-            entry, more = _statement(chain, transactions, archive, record, include_profiles)
-            entries.append(entry)
-            members |= more
-    return _write(chain, path, entries, transactions, members, number)
+
+def retirement_bundle(
+    chain: ChainView, archive_folder: Path, number: int, *, include_readings: bool | None = None
+) -> bytes:
+    """The bundle of retirement ``number`` of the EnergyCertificate, with every statement behind its certificates."""
+    evidence = _Evidence(chain, include_readings)
+    evidence.add_certificates(evidence.add_retirement(CERTIFICATE, number), archive_folder)
+    return evidence.packed("retirement", number)
+
+
+def outcome_bundle(
+    chain: ChainView, archive_folder: Path, outcome_id: int, *, include_readings: bool | None = None
+) -> bytes:
+    """The bundle of a mitigation outcome: its factor, its conversions and the statements behind what was converted."""
+    evidence = _Evidence(chain, include_readings)
+    evidence.add_certificates(evidence.add_outcomes([outcome_id]), archive_folder)
+    return evidence.packed("outcome", outcome_id)
+
+
+def outcome_retirement_bundle(
+    chain: ChainView, archive_folder: Path, number: int, *, include_readings: bool | None = None
+) -> bytes:
+    """The bundle of retirement ``number`` of the MitigationOutcome, with all that was ever converted into its outcomes."""
+    evidence = _Evidence(chain, include_readings)
+    certificates = evidence.add_outcomes(evidence.add_retirement(OUTCOME, number))
+    evidence.add_certificates(certificates, archive_folder)
+    return evidence.packed("outcome retirement", number)
+
+
+class _Evidence:
+    """What goes into one bundle, gathered bit by bit; each transaction once, with its proof."""
+
+    def __init__(self, chain: ChainView, include_readings: bool | None):
+        self._chain, self._include_readings = chain, include_readings
+        self._statements: list[dict[str, Any]] = []
+        self._transactions: dict[bytes, dict[str, Any]] = {}
+        self._members: dict[str, bytes] = {}
+
+    def add_retirement(self, token: str, number: int) -> list[int]:
+        """The transaction of a retirement; ids of what it retired."""
+        found = [e for name in ("Retired", "RetiredBatch") for e in self._chain.events(token, name, arguments={"number": number})]  # fmt: skip
+        if not found:
+            raise ChainError(f"there is no retirement {number} of the {token} on chain {self._chain.config.chain_id}")
+        self._prove(found[0])
+        return [found[0].values["id"]] if found[0].name == "Retired" else list(found[0].values["ids"])
+
+    def add_outcomes(self, outcome_ids: Iterable[int]) -> list[int]:
+        """Every conversion into these outcomes and their factors; ids of the certificates that were converted."""
+        certificates: list[int] = []
+        for outcome_id in sorted(set(outcome_ids)):
+            conversions = list(self._chain.events(OUTCOME, "Converted", arguments={"outcomeId": outcome_id}))
+            if not conversions:
+                raise ChainError(
+                    f"nothing was converted into outcome {outcome_id:#x} on chain {self._chain.config.chain_id}"
+                )
+            for event in conversions:
+                self._prove(event)
+            certificates += [event.values["certificateId"] for event in conversions]
+            for event in self._chain.events(
+                "EmissionFactors", "FactorPublished", arguments={"factorId": outcome_id >> 224}
+            ):
+                self._prove(event)
+        return certificates
+
+    def add_certificates(self, certificate_ids: Iterable[int], archive_folder: Path) -> None:
+        """Every statement behind these certificates; one that was corrected has several."""
+        for certificate_id in sorted(set(certificate_ids)):
+            behind = _roots_behind(self._chain, certificate_id)
+            if not behind:
+                raise ChainError(
+                    f"certificate {certificate_id:#x} was never issued on chain {self._chain.config.chain_id}"
+                )
+            for root, hashed in behind:
+                archive = read_archive(archive_folder, root)
+                self.add_statement(archive, _record_behind(archive, certificate_id, hashed))
+
+    def add_statement(self, archive: Archive, record: ArchivedStatement) -> None:
+        """A statement, its archive's manifest, and the transactions that notarized and issued it and appointed its witnesses."""
+        manifest = manifest_bytes(archive.manifest)
+        if archive.problem or keccak256(manifest) != archive.archive_hash:
+            raise ArchiveError(archive.problem or "its manifest is not in canonical form", root=_hex(archive.root))
+        notarized = self._chain.find_notarization(archive.root)
+        if notarized is None:
+            raise ChainError(f"root {_hex(archive.root)} is not notarized on chain {self._chain.config.chain_id}")
+        if notarized.batch.archive_hash != archive.archive_hash:
+            raise ArchiveError("its manifest is not the one that was notarized", root=_hex(archive.root))
+        block, statement = notarized.block_number, record.statement
+        self._prove(notarized)
+        for event in self._chain.events("Notary", "SignersSet", None, block, {"epoch": notarized.batch.signer_epoch}):
+            self._prove(event)
+        filters = {"id": token_id(statement.device_id, statement.start, statement.duration), "root": archive.root}
+        for name in ("Issued", "Corrected"):
+            for event in self._chain.events(CERTIFICATE, name, block, None, filters):
+                self._prove(event)
+
+        public = archive.manifest.get("visibility") == "public"
+        if public:
+            self._members[f"archives/{archive.root.hex()}.json"] = manifest
+            assessments = "\n".join(one.assessment for one in archive.records).encode()
+            if len(assessments) <= MAX_ASSESSMENTS_BYTES:
+                self._members[f"archives/{archive.root.hex()}.assessments"] = assessments
+        shown = public if self._include_readings is None else self._include_readings
+        salts = [_hex(record.salts[at : at + 32]) for at in range(0, len(record.salts), 32)]
+        self._statements.append(
+            {
+                "statement": {
+                    "deviceId": str(statement.device_id),
+                    "start": statement.start,
+                    "duration": statement.duration,
+                    "version": statement.version,
+                    "energyWh": str(statement.energy_wh),
+                    "previousWh": str(statement.previous_wh),
+                    "profileHash": _hex(statement.profile_hash),
+                },
+                "root": _hex(archive.root),
+                "proof": [_hex(node) for node in archive.tree.proof(statement_leaf(statement))],
+                "readings": {"profile": _hex(record.profile), "salts": salts} if shown else None,
+            }
+        )
+
+    def packed(self, kind: str, number: int | None) -> bytes:
+        """The zip about a subject of :data:`oracle.verify.SUBJECTS`."""
+        members = self._members | {
+            "statements.json": verify.canonical(self._statements),
+            "transactions.json": verify.canonical(list(self._transactions.values())),
+            "verify.py": Path(verify.__file__).read_bytes(),
+        }
+        manifest = {
+            "schema": verify.SCHEMA,
+            "chainId": self._chain.config.chain_id,
+            "contracts": {
+                name: {"address": one.address.lower(), "codeHash": _hex(one.code_hash)}
+                for name, one in self._chain.book.contracts.items()
+            },
+            "subject": {"kind": kind, "id": None if number is None else str(number)},
+            "members": {name: verify.stated(content) for name, content in members.items()},
+        }
+        manifest["seal"] = verify.seal(manifest)
+        packed = verify.pack_zip(members | {"manifest.json": verify.canonical(manifest)})
+        most = max(len(self._statements), len(self._transactions))
+        if len(packed) > verify.MAX_BYTES or most > verify.MAX_ITEMS:
+            raise ProtocolError(
+                f"the bundle would have {len(packed)} bytes and {most} statements or transactions; at most"
+                f" {verify.MAX_BYTES} and {verify.MAX_ITEMS} can be verified"
+            )
+        return packed
+
+    def _prove(self, event: Event | NotarizedEvent) -> None:
+        if event.transaction not in self._transactions:
+            self._transactions[event.transaction] = proven_transaction(self._chain, event.transaction)
 
 
 def _roots_behind(chain: ChainView, certificate_id: int) -> list[tuple[bytes, bytes]]:
@@ -122,103 +239,7 @@ def _record_behind(archive: Archive, certificate_id: int, hashed: bytes) -> Arch
     raise ArchiveError(f"it has no statement behind certificate {certificate_id:#x}", root=_hex(archive.root))
 
 
-def _statement(
-    chain: ChainView,
-    transactions: _Transactions,
-    archive: Archive,
-    record: ArchivedStatement,
-    include_profile: bool | None,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A statement as ``statements.json`` has it, and its archive's members; ``transactions`` gets what proves them."""
-    manifest = manifest_bytes(archive.manifest)
-    if archive.problem or keccak256(manifest) != archive.archive_hash:
-        raise ArchiveError(archive.problem or "its manifest is not in canonical form", root=_hex(archive.root))
-    notarized = chain.find_notarization(archive.root)
-    if notarized is None:
-        raise ChainError(f"root {_hex(archive.root)} is not notarized on chain {chain.config.chain_id}")
-    transactions.add(notarized)
-    epoch = notarized.batch.signer_epoch
-    transactions.add(_first(chain.events("Notary", "SignersSet", None, notarized.block_number, {"epoch": epoch})))
-    statement = record.statement
-    for name in ("Issued", "Corrected"):
-        filters = {"id": token_id(statement.device_id, statement.start, statement.duration), "root": archive.root}
-        for event in chain.events("EnergyCertificate", name, notarized.block_number, None, filters):
-            transactions.add(event)
-
-    public = archive.manifest.get("visibility") == "public"
-    members = {}
-    if public:
-        members[f"archives/{archive.root.hex()}.json"] = manifest
-        assessments = "\n".join(one.assessment for one in archive.records).encode()
-        if len(assessments) <= MAX_ASSESSMENTS_BYTES:
-            members[f"archives/{archive.root.hex()}.assessments"] = assessments
-    shown = public if include_profile is None else include_profile
-    salts = [_hex(record.salts[at : at + 32]) for at in range(0, len(record.salts), 32)]
-    entry = {
-        "statement": {
-            "deviceId": str(statement.device_id),
-            "start": statement.start,
-            "duration": statement.duration,
-            "version": statement.version,
-            "energyWh": str(statement.energy_wh),
-            "previousWh": str(statement.previous_wh),
-            "profileHash": _hex(statement.profile_hash),
-        },
-        "root": _hex(archive.root),
-        "proof": [_hex(node) for node in archive.tree.proof(statement_leaf(statement))],
-        "readings": {"profile": _hex(record.profile), "salts": salts} if shown else None,
-    }
-    return entry, members
-
-
-def _write(
-    chain: ChainView,
-    path: Path,
-    statements: list[dict[str, Any]],
-    transactions: _Transactions,
-    members: dict[str, bytes],
-    retirement: int | None,
-) -> Path:
-    members = members | {
-        "statements.json": verify.canonical(statements),
-        "transactions.json": verify.canonical(transactions.entries()),
-        "verify.py": Path(verify.__file__).read_bytes(),
-    }
-    manifest = {
-        "schema": verify.SCHEMA,
-        "chainId": chain.config.chain_id,
-        "contracts": {
-            name: {"address": one.address.lower(), "codeHash": _hex(one.code_hash)}
-            for name, one in chain.book.contracts.items()
-        },
-        "retirement": None if retirement is None else str(retirement),
-        "members": {name: verify.stated(content) for name, content in members.items()},
-    }
-    manifest["seal"] = verify.seal(manifest)
-    packed = verify.pack_zip(members | {"manifest.json": verify.canonical(manifest)})
-    if len(packed) > verify.MAX_BYTES:
-        raise ProtocolError(f"the bundle would have {len(packed)} bytes; at most {verify.MAX_BYTES} can be verified")
-    write_whole(path, packed)
-    return path
-
-
 # -- transactions and their proofs -------------------------------------------------------------------------------------
-
-
-class _Transactions:
-    """The transactions of a bundle, each once, each with its proof."""
-
-    def __init__(self, chain: ChainView):
-        self._chain = chain
-        self._found: dict[bytes, dict[str, Any]] = {}
-
-    def add(self, event: Any) -> None:
-        """Prove the transaction that ``event`` (anything with ``transaction``, a hash) came from; None adds nothing."""
-        if event is not None and event.transaction not in self._found:
-            self._found[event.transaction] = proven_transaction(self._chain, event.transaction)
-
-    def entries(self) -> list[dict[str, Any]]:
-        return list(self._found.values())
 
 
 def proven_transaction(chain: ChainView, transaction: bytes) -> dict[str, Any]:
@@ -420,10 +441,6 @@ class Trie:
 def _compact(nibbles: Sequence[int], *, leaf: bool) -> bytes:
     flag = 2 * leaf + len(nibbles) % 2
     return bytes.fromhex(f"{flag:x}" + ("" if flag & 1 else "0") + "".join(f"{nibble:x}" for nibble in nibbles))
-
-
-def _first(events: Iterable[Event]) -> Event | None:
-    return next(iter(events), None)
 
 
 def _hex(value: bytes) -> str:

@@ -3,18 +3,12 @@
 
     python3 -I verify.py BUNDLE.zip [--rpc URL [--confirmations N]] [--anchor BLOCKHASH] [--trust ADDRESS] [--json]
 
-Four questions, answered apart: do the readings hash to the statement (data), is the statement under the notarized
-root (inclusion), is the notarizing transaction in a final block of the chain (finality), did enough authorised
-witnesses sign (authority). From best to worst: verified, not final, cannot check, not found, revoked, mismatch; the
-headline is the worst of the four.
-
-Without --rpc and --anchor only the bundle itself vouches for its block headers: finality and authority are then
-"cannot check". --rpc asks a node that you trust; --anchor gives the hash of a block that you know to be final. Which
-contracts are the authority's own no bundle can prove: compare their addresses, or give the published ones by --trust.
-
+Do the readings hash to the statement (data)? Is it under the notarized root (inclusion)? Is the transaction in a final
+block of the chain (finality)? Did enough authorised witnesses sign (authority)? Offline the last two are "cannot
+check", because only the bundle vouches for its block headers: ask a node that you trust (--rpc), or name blocks that
+you know to be final (--anchor). Which contracts are the authority's own no bundle proves: compare them, or use --trust.
 Exit code: 0 all verified; 1 mismatch, not found or revoked; 2 not a usable bundle; 3 not final or cannot be checked.
-Take this script from a source that you trust, not from the bundle that you doubt. What is hashed and signed, to the
-byte: docs/protocol.md; what a bundle holds: docs/bundle.md.
+Take this script from a source that you trust, not from the bundle that you doubt. More: docs/bundle.md, protocol.md.
 """
 
 from __future__ import annotations
@@ -208,9 +202,9 @@ def trie_value(root: bytes, key: bytes, proof: list[bytes]) -> bytes:
 
 # ---- ABI: "uint64" is one word, a tuple a struct, a one-item list a dynamic array ------------------------------------
 
-STATEMENT = ("uint64", "uint40", "uint32", "uint32", "uint64", "uint64", "bytes32")
 BATCH = ("uint8", "uint16", "bytes32", "bytes32", "uint40", "uint40", "uint32", "uint64", "bytes32", "uint40")
 DETAILS = ("address", "string", "string", "bytes2", "string", "uint40", "uint40")
+FACTOR = ("bytes16", "uint16", "uint56", "bool", "uint32", "address", "bytes32", "string")
 
 
 def spell(shape: Any) -> str:
@@ -257,19 +251,25 @@ def _abi_value(shape: Any, data: bytes, at: int) -> Any:
         return data[at + 32 : end] if shape == "bytes" else data[at + 32 : end].decode("utf-8", "replace")
     if shape.startswith("bytes"):
         return word(_abi_uint(data, at, 256))[: int(shape[5:])]
-    return _abi_uint(data, at, 160).to_bytes(20, "big") if shape == "address" else _abi_uint(data, at, int(shape[4:]))
+    return (
+        _abi_uint(data, at, 160).to_bytes(20, "big") if shape == "address" else _abi_uint(data, at, int(shape[4:] or 1))
+    )
 
 
-# Events by name: which contract emits them, their indexed fields, the others.
+# Events by name: which contracts emit them, their indexed fields, the others.
+_TOKENS, _AMOUNTS = ("EnergyCertificate", "MitigationOutcome"), {"ids": ["uint256"], "amounts": ["uint256"]}
 _CERTIFICATE, _RETIREMENT = {"id": "uint256", "root": "bytes32"}, {"number": "uint256", "account": "address"}
-_ENERGY, _AMOUNTS = {"energy_wh": "uint64", "profile_hash": "bytes32"}, {"ids": ["uint256"], "amounts": ["uint256"]}
+_ENERGY, _CONVERSION = {"energy_wh": "uint64", "profile_hash": "bytes32"}, {"id": "uint256", "outcome_id": "uint256"}
+_ZONE, _GRAMS = {"zone": "bytes16", "year": "uint16"}, {"amount_wh": "uint256", "co2e_g": "uint256", "rest": "uint32"}
 EVENTS: dict[str, Any] = {
-    "Notarized": ("Notary", {"root": "bytes32", "new_head": "bytes32"}, {"batch": BATCH, "signers": ["address"]}),
-    "SignersSet": ("Notary", {"epoch": "uint16"}, {"threshold": "uint8", "signers": ["address"]}),
-    "Issued": ("EnergyCertificate", {**_CERTIFICATE, "account": "address"}, _ENERGY),
-    "Corrected": ("EnergyCertificate", _CERTIFICATE, {"version": "uint32", "previous_wh": "uint64", **_ENERGY}),
-    "Retired": ("EnergyCertificate", {**_RETIREMENT, "id": "uint256"}, {"amount": "uint256", "details": DETAILS}),
-    "RetiredBatch": ("EnergyCertificate", _RETIREMENT, {**_AMOUNTS, "details": DETAILS}),
+    "Notarized": (("Notary",), {"root": "bytes32", "new_head": "bytes32"}, {"batch": BATCH, "signers": ["address"]}),
+    "SignersSet": (("Notary",), {"epoch": "uint16"}, {"threshold": "uint8", "signers": ["address"]}),
+    "Issued": (_TOKENS[:1], {**_CERTIFICATE, "account": "address"}, _ENERGY),
+    "Corrected": (_TOKENS[:1], _CERTIFICATE, {"version": "uint32", "previous_wh": "uint64", **_ENERGY}),
+    "Retired": (_TOKENS, {**_RETIREMENT, "id": "uint256"}, {"amount": "uint256", "details": DETAILS}),
+    "RetiredBatch": (_TOKENS, _RETIREMENT, {**_AMOUNTS, "details": DETAILS}),
+    "Converted": (_TOKENS[1:], {"account": "address", **_CONVERSION}, _GRAMS),
+    "FactorPublished": (("EmissionFactors",), {"factor_id": "uint32", **_ZONE}, {"factor": FACTOR}),
 }
 TOPICS = {keccak256(f"{name}{spell((*a.values(), *b.values()))}".encode()): name for name, (_, a, b) in EVENTS.items()}
 NOTARIZE = keccak256(f"notarize({spell(BATCH)},bytes[])".encode())[:4]
@@ -333,10 +333,18 @@ def certified_wh(profile: bytes) -> int:
 
 # ---- the members of a bundle -----------------------------------------------------------------------------------------
 
+# What a bundle is about, and the contracts that its truth rests on.
+SUBJECTS = {
+    "statement": ("Notary",),
+    "certificate": ("Notary", "EnergyCertificate"),
+    "retirement": ("Notary", "EnergyCertificate"),
+    "outcome": ("Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome"),
+    "outcome retirement": ("Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome"),
+}
 # A dict is exactly these fields ("*": of any name), a list any number of one shape, a tuple one shape or null.
 # Integers of 64 bits and more stand as decimal digits, because JavaScript would round them.
-_PERIOD = {"deviceId": "decimal64", "start": "uint40", "duration": "uint32", "version": "uint32"}
-_STATED = {**_PERIOD, "energyWh": "decimal64", "previousWh": "decimal64", "profileHash": "hex32"}
+_STATED = {"deviceId": "decimal64", "start": "uint40", "duration": "uint32", "version": "uint32"}
+_STATED.update(energyWh="decimal64", previousWh="decimal64", profileHash="hex32")
 _READINGS = {"profile": "hex", "salts": ["hex32"]}
 _PROOF = {"header": "hex", "transaction": ["hex"], "receipt": ["hex"]}
 _PLACE = {"blockHash": "hex32", "index": "uint32", "transaction": "hex", "receipt": "hex"}
@@ -345,7 +353,7 @@ SHAPES: dict[str, Any] = {
         "schema": "text40",
         "chainId": "uint53",
         "contracts": {"*": {"address": "hex20", "codeHash": "hex32"}},
-        "retirement": ("decimal256",),
+        "subject": {"kind": "text40", "id": ("decimal256",)},
         "members": {"*": {"bytes": "uint32", "sha256": "hex32"}},
         "seal": "hex32",
     },
@@ -436,24 +444,25 @@ def read_zip(data: bytes) -> dict[str, bytes]:
     return members
 
 
-def read_file(path: str) -> bytes:
-    name = printable(os.path.basename(path))
-    ensure(os.path.isfile(path) and not os.path.islink(path), f"{name} is not there or is no ordinary file")
-    ensure(os.path.getsize(path) <= MAX_BYTES, f"{name} is larger than {MAX_BYTES >> 20} MiB")
-    with open(path, "rb") as file:
-        return file.read(MAX_BYTES)
+def attached(data: bytes) -> bytes:
+    """The bundle that a PDF statement carries, uncompressed; other data as they are."""
+    return data[data.find(b"PK\3\4") : data.rfind(b"PK\5\6") + 22] if data[:5] == b"%PDF-" else data
 
 
 def read_members(path: str) -> dict[str, bytes]:
     """Members of a bundle by name: of the zip, or of the folder that it was unpacked to."""
-    if not os.path.isdir(path):
-        return read_zip(read_file(path))
-    members = {"manifest.json": read_file(os.path.join(path, "manifest.json"))}
-    manifest = fit(SHAPES["manifest.json"], load_json(members["manifest.json"], "manifest.json"), "manifest.json")
-    for name in filter(MEMBER.fullmatch, manifest["members"]):
-        members[name] = read_file(os.path.join(path, *name.split("/")))
-        ensure(sum(map(len, members.values())) <= MAX_BYTES, f"the bundle is larger than {MAX_BYTES >> 20} MiB")
-    return members
+    inside = [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
+    members, left = {}, MAX_BYTES
+    for file in inside if os.path.isdir(path) else [path]:
+        name = os.path.relpath(file, path).replace(os.sep, "/")
+        if file == path or MEMBER.fullmatch(name):
+            whole = os.path.isfile(file) and not os.path.islink(file) and os.path.getsize(file) <= left
+            shown = printable(os.path.basename(file))
+            ensure(whole, f"{shown} is not there, no ordinary file, or with the others above {MAX_BYTES >> 20} MiB")
+            with open(file, "rb") as opened:
+                members[name] = opened.read(left)
+            left -= len(members[name])
+    return members if os.path.isdir(path) else read_zip(attached(members["."]))
 
 
 Event = namedtuple("Event", "name values transaction")
@@ -493,10 +502,11 @@ class Transaction:
         found = []
         for address, topics, data in self.logs if self.succeeded else ():
             name = TOPICS.get(topics[0], "") if topics else ""
-            emitter, indexed, others = EVENTS.get(name, ("", {}, {}))
-            if emitter and contracts.get(emitter) == address:
+            emitters, indexed, others = EVENTS.get(name, ((), {}, {}))
+            for emitter in (one for one in emitters if contracts.get(one) == address):
                 values = abi_decode(indexed.values(), b"".join(topics[1:])) + abi_decode(others.values(), data)
-                found.append(Event(name, {field: values[i] for i, field in enumerate([*indexed, *others])}, self))
+                fields = {field: values[i] for i, field in enumerate([*indexed, *others])}
+                found.append(Event(name, {**fields, "contract": emitter}, self))
         return found
 
     def notarize_call(self, root: bytes) -> tuple[Batch, list[bytes]] | None:
@@ -525,14 +535,16 @@ class Bundle:
         found = {name: stated(content) for name, content in members.items() if name != "manifest.json"}
         wrong = [name for name in {**found, **text["members"]} if text["members"].get(name) != found.get(name)]
         ensure(not wrong, f"damaged, missing or not named by manifest.json: {printable(', '.join(wrong))}")
-        self.chain_id, self.retirement = manifest["chainId"], manifest["retirement"]
+        self.chain_id, (self.kind, self.id) = manifest["chainId"], manifest["subject"].values()
+        named = self.kind in SUBJECTS and (self.id is None) == (self.kind == "statement")
+        ensure(named, "manifest.json does not say what the bundle is about")
         self.contracts = {name: entry["address"] for name, entry in manifest["contracts"].items()}
         self.code_hashes = {name: entry["codeHash"] for name, entry in manifest["contracts"].items()}
-        self.relied_on = ["Notary"] if self.retirement is None else ["Notary", "EnergyCertificate"]
+        self.relied_on = SUBJECTS[self.kind]
         ensure(set(self.relied_on) <= set(self.contracts), "manifest.json does not name the contracts")
         self.records = [Record(Statement(*one.pop("statement").values()), **one) for one in statements]
-        one_subject = len(self.records) == 1 or (self.records and self.retirement is not None)
-        ensure(one_subject, "the bundle is about no statement, or about several without a retirement")
+        one_subject = self.records and (self.id is not None or len(self.records) == 1)
+        ensure(one_subject, "the bundle is about no statement, or about several without a certificate")
         self.transactions = [Transaction(entry) for entry in transactions]
         self.events = [event for one in self.transactions for event in one.events(self.contracts)]
         self.archives = {name[9:]: content for name, content in members.items() if name.startswith("archives/")}
@@ -548,6 +560,11 @@ class Bundle:
 # ---- the four questions ----------------------------------------------------------------------------------------------
 
 Finding = namedtuple("Finding", "verdict reason")
+# By which calls a contract names another one of this bundle.
+LINKS = {
+    "EnergyCertificate": {"notary()": "Notary", "converter()": "MitigationOutcome"},
+    "MitigationOutcome": {"certificate()": "EnergyCertificate", "factors()": "EmissionFactors"},
+}
 # What the Notary keeps of a root: notarizedAt, start, end, statements, energyWh, kind, status, signerEpoch.
 KEPT = ("uint40", "uint40", "uint40", "uint32", "uint64", "uint8", "uint8", "uint16")
 
@@ -566,8 +583,7 @@ class Node:
 
     def __init__(self, url: str, chain_id: int):
         ensure(urllib.parse.urlsplit(url).scheme in ("http", "https"), "--rpc is no http:// or https:// URL")
-        self.url, self.silent = url, ""
-        self.answers: dict[str, Any] = {}
+        self.url, self.silent, self.answers = url, "", dict[str, Any]()
         try:
             self.silent = "" if self.ask(quantity, "eth_chainId") == chain_id else "it is of another chain"
         except NodeFault as fault:
@@ -618,12 +634,12 @@ class Check:
     def findings(self) -> dict[str, Finding]:
         records, contracts = self.bundle.records, self.bundle.contracts
         roots = sorted({record.root for record in records})
-        retirements = [] if self.bundle.retirement is None else [self.bundle.retirement]
+        claims = [] if self.bundle.id is None else [self.bundle.id]
         appointing = [event.transaction for event in self.bundle.find("SignersSet")]
         placed = [one for one in self.bundle.transactions if one.fault or one not in appointing]
         return {
             "data": self._worst(self.data, records),
-            "inclusion": self._worst(self.retirement, retirements, self.inclusion, records),
+            "inclusion": self._worst(self.claim, claims, self.inclusion, records),
             "finality": self._worst(self.finality, placed, self._notarized, roots),
             "authority": self._worst(self.authority, roots, self.contract, contracts),
         }
@@ -687,21 +703,45 @@ class Check:
         kind = "interim evidence" if batch.kind == INTERIM else "final"
         return f"It is one of {batch.statements} under {hexed(root)}, notarized as {kind} in {event.transaction.place}."
 
-    def retirement(self, number: int) -> str:
-        events = self.bundle.find("Retired", "RetiredBatch", number=number)
-        settle(not events, NOT_FOUND, f"No transaction in this bundle is retirement {number}.")
+    def claim(self, number: int) -> str:
+        """That acts of the contracts lead from these statements to the certificate, retirement or outcome."""
+        kind, token = self.bundle.kind, self.bundle.relied_on[-1]
+        taken, said = [(number, 0)], f"The {kind} {number:#x} rests on statements that are all in their roots."
+        if kind.endswith("retirement"):
+            events = self.bundle.find("Retired", "RetiredBatch", contract=token, number=number)
+            settle(not events, NOT_FOUND, f"No transaction in this bundle is {kind} {number}.")
+            taken, place = retired_amounts(events[0]), events[0].transaction.place
+            said = f"The {kind} {number} is in {place}, and all statements behind it in their roots."
+        if token == "MitigationOutcome":
+            taken = [source for outcome, grams in taken for source in self.converted(outcome, grams)]
         behind: dict[int, list[Statement]] = {token_id(record.statement): [] for record in self.bundle.records}
         for record in self.bundle.records:
             certificate, hashed = token_id(record.statement), record.statement.profile_hash
             acts = self.bundle.find("Issued", "Corrected", id=certificate, root=record.root, profile_hash=hashed)
             settle(not acts, NOT_FOUND, f"No transaction here issues or corrects certificate {certificate:#x}.")
             behind[certificate].append(record.statement)
-        amounts = retired_amounts(events[0])
-        strangers = {certificate for certificate, _ in amounts} ^ set(behind)
-        settle(strangers, MISMATCH, "The statements here are not those behind the retired certificates.")
-        excess = any(amount > max(one.energy_wh for one in behind[certificate]) for certificate, amount in amounts)
-        settle(excess, MISMATCH, "More was retired of a certificate than any of its statements says.")
-        return f"Retirement {number} is in {events[0].transaction.place}, and all statements behind it in their roots."
+        strangers = {certificate for certificate, _ in taken} ^ set(behind)
+        settle(strangers, MISMATCH, f"The statements here are not those behind the {kind}.")
+        for certificate, statements in behind.items():
+            amount_wh = sum(amount for one, amount in taken if one == certificate)
+            excess = amount_wh > max(one.energy_wh for one in statements)
+            settle(excess, MISMATCH, f"More was taken of {certificate:#x} than any of its statements says.")
+        return said
+
+    def converted(self, outcome: int, grams: int) -> list[tuple[int, int]]:
+        """Certificates and Wh that were converted into an outcome of which ``grams`` are retired."""
+        events = self.bundle.find("Converted", outcome_id=outcome)
+        factors = self.bundle.find("FactorPublished", factor_id=outcome >> 224)
+        settle(not events or not factors, NOT_FOUND, f"No transaction here converts into {outcome:#x} by its factor.")
+        _, year, grams_per_mwh, *_ = factors[0].values["factor"]
+        total_g = 0
+        for one in (event.values for event in events):
+            by_factor = one["co2e_g"] == one["amount_wh"] * grams_per_mwh // 1_000_000
+            of_year = year == outcome >> 208 & 0xFFFF == time.gmtime(one["id"] >> 152 & (1 << 40) - 1).tm_year
+            settle(not (by_factor and of_year), MISMATCH, "A conversion is not by the factor of its zone and year.")
+            total_g += one["co2e_g"]
+        settle(grams > total_g, MISMATCH, "More was retired of an outcome than was converted into it.")
+        return [(event.values["id"], event.values["amount_wh"]) for event in events]
 
     def finality(self, one: Transaction) -> str:
         settle(one.fault, MISMATCH, one.fault)
@@ -762,9 +802,10 @@ class Check:
         if self.node:
             code = self.node.ask(unhexed, "eth_getCode", hexed(address), "latest")
             settle(keccak256(code) != self.bundle.code_hashes[name], MISMATCH, f"{shown} has other code on the chain.")
-            if name == "EnergyCertificate":
-                notary = self.node.call(address, "notary()", ("address",))
-                settle(notary != [self.notary], MISMATCH, f"The {shown} does not issue from this Notary.")
+            for getter, other in LINKS.get(name, {}).items():
+                linked = other in self.bundle.relied_on and self.node.call(address, getter, ("address",))
+                bound = not linked or linked == [self.bundle.contracts[other]]
+                settle(not bound, MISMATCH, f"{shown} is not bound to this {other}.")
         return f"{shown} is what the bundle says."
 
 
@@ -807,10 +848,14 @@ def retired_amounts(event: Event) -> list[tuple[int, int]]:
 
 def subject(bundle: Bundle) -> list[str]:
     """What the bundle is about, a line each."""
-    lines = []
-    for event in bundle.find("Retired", "RetiredBatch", number=bundle.retirement):
-        total_wh, details = sum(amount for _, amount in retired_amounts(event)), event.values["details"]
-        lines.append(f"Retirement {bundle.retirement}: {total_wh} Wh by {checksummed(event.values['account'])}")
+    lines = [] if bundle.id is None or bundle.kind.endswith("retirement") else [f"The {bundle.kind} {bundle.id:#x}"]
+    for event in bundle.find("Retired", "RetiredBatch", contract=bundle.relied_on[-1], number=bundle.id):
+        total, unit = (
+            sum(amount for _, amount in retired_amounts(event)),
+            "g CO2e" if len(bundle.relied_on) > 2 else "Wh",
+        )
+        details = event.values["details"]
+        lines.append(f"The {bundle.kind} {bundle.id}: {total} {unit} by {checksummed(event.values['account'])}")
         lines.append(f"for {printable(details[1])} ({checksummed(details[0])}), purpose: {printable(details[2])}")
     for s in (record.statement for record in bundle.records):
         period = f"{utc(s.start)} to {utc(s.start + s.duration)}"
@@ -845,13 +890,11 @@ def main(arguments: list[str] | None = None) -> int:
         facts = {"subject": subject(bundle), "chainId": bundle.chain_id, "contracts": contracts, "blocks": blocks}
         print(json.dumps({"schema": "wattmark/check/1", "headline": headline, "verdicts": verdicts, **facts}, indent=1))
     else:
-        print(*subject(bundle), "", headline.upper(), sep="\n")
-        for question, finding in findings.items():
-            print(f"  {question:<10}{finding.verdict:<14}{finding.reason}")
+        answers = [f"  {question:<10}{found.verdict:<14}{found.reason}" for question, found in findings.items()]
         relied_on = " and ".join(f"{name} {contracts[name]}" for name in bundle.relied_on)
-        print(f"\nAll of this rests on {relied_on} of chain {bundle.chain_id}.")
-        print("Compare them with what the authority has published.")
-        print(*(f"{block['place']}: {block['hash']}" for block in blocks), sep="\n")
+        rests = f"\nAll of this rests on {relied_on} of chain {bundle.chain_id}: compare with what is published."
+        places = [f"{block['place']}: {block['hash']}" for block in blocks]
+        print(*subject(bundle), "", headline.upper(), *answers, rests, *places, sep="\n")
     return 0 if headline == VERIFIED else 3 if headline in (NOT_FINAL, CANNOT_CHECK) else 1
 
 

@@ -27,6 +27,7 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 OFFLINE = {"data": "verified", "inclusion": "verified", "finality": "cannot check", "authority": "cannot check"}
 ONLINE = dict.fromkeys(OFFLINE, "verified")
 BAD = {"mismatch", "not found"}
+KINDS = ["statement", "certificate", "retirement", "outcome", "outcome_retirement"]
 
 
 @dataclass
@@ -47,6 +48,18 @@ class World:
     def retirement(self):
         return self.folder / "retirement.zip"
 
+    @property
+    def certificate(self):
+        return self.folder / "certificate.zip"
+
+    @property
+    def outcome(self):
+        return self.folder / "outcome.zip"
+
+    @property
+    def outcome_retirement(self):
+        return self.folder / "outcome_retirement.zip"
+
     def token(self, record):
         return token_id(record.statement.device_id, record.statement.start, record.statement.duration)
 
@@ -54,6 +67,16 @@ class World:
         proof = archive.tree.proof(statement_leaf(record.statement))
         arguments = (archive.root, statement_fields(record.statement), proof)
         self.node.act("EnergyCertificate", function, *arguments, sender=self.account)
+
+
+def make_statement_bundle(chain, archive, record, path, **options):
+    path.write_bytes(bundle.statement_bundle(chain, archive, record, **options))
+    return path
+
+
+def make_retirement_bundle(chain, archive_folder, number, path):
+    path.write_bytes(bundle.retirement_bundle(chain, archive_folder, number))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +104,19 @@ def world(tmp_path_factory):
         first, second = (made.token(record) for record in made.archive.records[:2])
         details = (account, "\u202eEvil\x1b[2J name", "scope 2 of 2022", b"DE", "Kassel", 1, 2)
         node.act("EnergyCertificate", "retireBatch", [first, second], [500, 700], details, sender=account)
-        bundle.make_statement_bundle(chain, made.archive, made.archive.records[0], made.statement)
-        bundle.make_retirement_bundle(chain, folder / "archive", 1, made.retirement)
+        make_statement_bundle(chain, made.archive, made.archive.records[0], made.statement)
+        make_retirement_bundle(chain, folder / "archive", 1, made.retirement)
+        # 1000 Wh by 700 kg/MWh are 700 g; 300 g of them are retired.
+        node.act("EnergyCertificate", "bindConverter", chain.address("MitigationOutcome"))
+        source = "Hand-made figure for tests"
+        factor = (b"RMPA".ljust(16, b"\0"), 2022, 700_000, True, sha3.keccak_256(source.encode()).digest(), source)
+        node.act("EmissionFactors", "publish", *factor)
+        node.act("MitigationOutcome", "convert", [first, second], [400, 600], 0, sender=account)
+        outcome = 1 << 224 | 2022 << 208 | int.from_bytes(b"US", "big") << 192
+        node.act("MitigationOutcome", "retire", outcome, 300, details, sender=account)
+        made.certificate.write_bytes(bundle.certificate_bundle(chain, folder / "archive", first))
+        made.outcome.write_bytes(bundle.outcome_bundle(chain, folder / "archive", outcome))
+        made.outcome_retirement.write_bytes(bundle.outcome_retirement_bundle(chain, folder / "archive", 1))
         yield made
 
 
@@ -145,13 +179,13 @@ def test_verify_golden_bundle_shows_what_it_always_did():
 # -- what a whole bundle shows --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["statement", "retirement"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_verify_offline_clean_interpreter_cannot_check_only_what_needs_the_chain(world, kind):
     code, answer = run(getattr(world, kind))
     assert (code, answer["headline"], verdicts(answer)) == (3, "cannot check", OFFLINE)
 
 
-@pytest.mark.parametrize("kind", ["statement", "retirement"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_verify_with_node_is_verified(world, kind):
     code, answer = run(getattr(world, kind), "--rpc", world.node.url, "--confirmations", "1")
     assert (code, answer["headline"], verdicts(answer)) == (0, "verified", ONLINE)
@@ -187,13 +221,13 @@ def test_verify_trusted_addresses_others_are_mismatch(world):
     assert judged(world.statement, "--trust", certificate) == (1, {**OFFLINE, "authority": "mismatch"})
 
 
-def test_make_statement_bundle_again_gives_the_same_bytes(world, tmp_path):
+def test_statement_bundle_again_gives_the_same_bytes(world, tmp_path):
     chain = world.node.chain()
-    again = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "again.zip")
+    again = make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "again.zip")
     assert again.read_bytes() == world.statement.read_bytes()
 
 
-def test_make_statement_bundle_every_member_is_evidence(world):
+def test_statement_bundle_every_member_is_evidence(world):
     members = verify.read_zip(world.statement.read_bytes())
     whole = verify.Bundle(members)
     assert [event.name for event in whole.events] == ["Notarized", "SignersSet", "Issued"]
@@ -203,10 +237,10 @@ def test_make_statement_bundle_every_member_is_evidence(world):
     assert verify.keccak256(members[f"archives/{name}.json"]) == world.archive.archive_hash
 
 
-def test_make_statement_bundle_private_device_leaves_readings_out_unless_asked(world, tmp_path):
+def test_statement_bundle_private_device_leaves_readings_out_unless_asked(world, tmp_path):
     chain, record = world.node.chain(), world.private.records[1]
-    left_out = bundle.make_statement_bundle(chain, world.private, record, tmp_path / "without.zip")
-    added = bundle.make_statement_bundle(chain, world.private, record, tmp_path / "with.zip", include_profile=True)
+    left_out = make_statement_bundle(chain, world.private, record, tmp_path / "without.zip")
+    added = make_statement_bundle(chain, world.private, record, tmp_path / "with.zip", include_readings=True)
     for path, secret_is_there in ((left_out, False), (added, True)):
         content = path.read_bytes()
         assert (record.salts.hex().encode() in content, record.profile.hex().encode() in content) == (
@@ -220,15 +254,15 @@ def test_make_statement_bundle_private_device_leaves_readings_out_unless_asked(w
     assert judged(added, *node) == (0, ONLINE)
 
 
-def test_make_statement_bundle_public_device_may_leave_readings_out(world, tmp_path):
+def test_statement_bundle_public_device_may_leave_readings_out(world, tmp_path):
     record = world.archive.records[0]
     path = tmp_path / "without.zip"
-    bundle.make_statement_bundle(world.node.chain(), world.archive, record, path, include_profile=False)
+    make_statement_bundle(world.node.chain(), world.archive, record, path, include_readings=False)
     assert record.salts.hex().encode() not in path.read_bytes()
     assert judged(path)[1]["data"] == "cannot check"
 
 
-def test_make_retirement_bundle_of_corrected_certificate_holds_both_statements(world, tmp_path):
+def test_retirement_bundle_of_corrected_certificate_holds_both_statements(world, tmp_path):
     chain, first = world.node.chain(), world.archive.records[2]
     more = nodes.day_statement(1, 2, slot_wh=120)
     corrected = replace(more, statement=replace(more.statement, version=1, previous_wh=first.statement.energy_wh))
@@ -239,23 +273,23 @@ def test_make_retirement_bundle_of_corrected_certificate_holds_both_statements(w
     details = (world.account, "Name", "purpose", b"DE", "", 0, 0)
     world.node.act("EnergyCertificate", "retire", world.token(first), 5000, details, sender=world.account)
     number = chain.call("EnergyCertificate", "retirementCount")
-    path = bundle.make_retirement_bundle(chain, world.folder / "archive", number, tmp_path / "corrected.zip")
+    path = make_retirement_bundle(chain, world.folder / "archive", number, tmp_path / "corrected.zip")
     assert [record.statement.version for record in verify.Bundle(verify.read_zip(path.read_bytes())).records] == [0, 1]
     assert judged(path, "--rpc", world.node.url, "--confirmations", "1") == (0, ONLINE)
 
 
-def test_make_bundle_not_there_or_not_whole_raises(world, tmp_path):
+def test_bundle_not_there_or_not_whole_raises(world, tmp_path):
     chain = world.node.chain()
     with pytest.raises(ChainError, match="no retirement 999"):
-        bundle.make_retirement_bundle(chain, world.folder / "archive", 999, tmp_path / "x.zip")
+        make_retirement_bundle(chain, world.folder / "archive", 999, tmp_path / "x.zip")
     with pytest.raises(ArchiveError, match="is not here"):
-        bundle.make_retirement_bundle(chain, tmp_path, 1, tmp_path / "x.zip")
+        make_retirement_bundle(chain, tmp_path, 1, tmp_path / "x.zip")
     damaged = replace(world.archive, problem="it was changed")
     with pytest.raises(ArchiveError, match="it was changed"):
-        bundle.make_statement_bundle(chain, damaged, damaged.records[0], tmp_path / "x.zip")
+        make_statement_bundle(chain, damaged, damaged.records[0], tmp_path / "x.zip")
     stranger = write_archive(tmp_path, [nodes.day_statement(9, 0)], visibility=Visibility.PUBLIC, policy={})
     with pytest.raises(ChainError, match="not notarized"):
-        bundle.make_statement_bundle(chain, stranger, stranger.records[0], tmp_path / "x.zip")
+        make_statement_bundle(chain, stranger, stranger.records[0], tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
 
 
@@ -280,9 +314,9 @@ def no_such_method(answer):
     raise ChainError("the node answered: method not found")
 
 
-def test_make_statement_bundle_foreign_headers_says_so_and_a_node_still_verifies(world, tmp_path):
+def test_statement_bundle_foreign_headers_says_so_and_a_node_still_verifies(world, tmp_path):
     chain = Altered(world.node.chain(), eth_getBlockByHash=lambda block: {**block, "extraData": "0x1234"})
-    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "foreign.zip")
+    path = make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "foreign.zip")
     code, answer = run(path)
     assert (code, verdicts(answer)) == (3, OFFLINE)
     assert "do not hash to their block hashes" in answer["verdicts"]["finality"]["reason"]
@@ -299,18 +333,18 @@ def test_make_statement_bundle_foreign_headers_says_so_and_a_node_still_verifies
     assert judged(forged, "--rpc", world.node.url, "--confirmations", "1")[0] == 1
 
 
-def test_make_statement_bundle_node_without_block_receipts_gives_the_same_bytes(world, tmp_path):
+def test_statement_bundle_node_without_block_receipts_gives_the_same_bytes(world, tmp_path):
     chain = Altered(world.node.chain(), eth_getBlockReceipts=no_such_method)
-    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
+    path = make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
     assert path.read_bytes() == world.statement.read_bytes()
 
 
-def test_make_statement_bundle_unknown_transaction_type_is_asked_from_the_node(world, tmp_path):
+def test_statement_bundle_unknown_transaction_type_is_asked_from_the_node(world, tmp_path):
     def renamed(block):
         return {**block, "transactions": [{**one, "type": "0x7e"} for one in block["transactions"]]}
 
     chain = Altered(world.node.chain(), eth_getBlockByHash=renamed)
-    path = bundle.make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
+    path = make_statement_bundle(chain, world.archive, world.archive.records[0], tmp_path / "b.zip")
     assert path.read_bytes() == world.statement.read_bytes()
 
 
@@ -343,7 +377,7 @@ def test_verify_before_and_after_revocation_reorganisation_and_finality(tmp_path
         batch = nodes.sealed_batch(chain, tmp_path / "a", [nodes.day_statement(1, 0), nodes.day_statement(1, 1)])
         nodes.notarize(node, chain, batch)
         archive = read_archive(tmp_path / "a", batch.root)
-        path = bundle.make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
+        path = make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
         shown = ("--rpc", node.url)
         assert judged(path, *shown) == (3, {**ONLINE, "finality": "not final"})
         node.rpc("anvil_mine", "0x80")
@@ -482,7 +516,7 @@ def changed(value, draw):
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_verify_any_digit_changed_by_a_forger_who_reseals_is_noticed(world, tmp_path, fast, data):
-    source = data.draw(st.sampled_from([world.statement, world.retirement]))
+    source = getattr(world, data.draw(st.sampled_from(KINDS)))
     name = data.draw(st.sampled_from(["statements", "transactions"]))
 
     def edit(value):
@@ -509,11 +543,23 @@ def drop_notary(manifest):
 
 
 def set_retirement(manifest):
-    manifest["retirement"] = "2"
+    manifest["subject"] = {"kind": "retirement", "id": "2"}
+
+
+def other_outcome(manifest):
+    manifest["subject"]["id"] = str(int(manifest["subject"]["id"]) + (1 << 224))
+
+
+def of_certificates(manifest):
+    manifest["subject"] = {"kind": "retirement", "id": "2"}
+
+
+def unknown_kind(manifest):
+    manifest["subject"]["kind"] = "promise"
 
 
 def no_retirement(manifest):
-    manifest["retirement"] = None
+    manifest["subject"]["id"] = None
 
 
 def more_energy(statements):
@@ -564,6 +610,10 @@ def nothing(value):
         ("statement", "manifest", set_chain_id, (1, {**OFFLINE, "authority": "mismatch"})),
         ("statement", "manifest", set_notary, (1, dict.fromkeys(OFFLINE, "not found"))),
         ("statement", "manifest", drop_notary, 2),
+        ("outcome", "manifest", other_outcome, (1, {**OFFLINE, "inclusion": "not found"})),
+        ("outcome_retirement", "manifest", of_certificates, (1, {**OFFLINE, "inclusion": "not found"})),
+        ("outcome_retirement", "statements", one_statement_less, (1, {**OFFLINE, "inclusion": "mismatch"})),
+        ("certificate", "manifest", unknown_kind, 2),
         ("statement", "manifest", set_retirement, (1, {**OFFLINE, "inclusion": "not found"})),
         ("retirement", "manifest", set_retirement, (1, {**OFFLINE, "inclusion": "not found"})),
         ("retirement", "manifest", no_retirement, 2),
@@ -592,7 +642,10 @@ def test_verify_other_readings_of_the_same_energy_are_mismatch(world, tmp_path, 
     assert judged(path) == (1, {**OFFLINE, "data": "mismatch"})
 
 
-@pytest.mark.parametrize("what", ["amount retired", "start of the batch", "profile hash issued"])
+@pytest.mark.parametrize(
+    "what",
+    ["amount retired", "start of the batch", "profile hash issued", "grams retired", "factor", "grams converted"],
+)
 def test_verify_events_rewritten_without_their_proofs_are_mismatch(world, tmp_path, fast, what):
     """Whoever leaves the proofs out can write any event; it still has to fit the statements."""
     hashed = world.archive.records[0].statement.profile_hash
@@ -600,6 +653,9 @@ def test_verify_events_rewritten_without_their_proofs_are_mismatch(world, tmp_pa
         "amount retired": ((500).to_bytes(32, "big"), (4801).to_bytes(32, "big")),
         "start of the batch": (nodes.FIRST_DAY.to_bytes(32, "big"), (nodes.FIRST_DAY + 1).to_bytes(32, "big")),
         "profile hash issued": (hashed, bytes(32)),
+        "grams retired": ((300).to_bytes(32, "big"), (701).to_bytes(32, "big")),
+        "factor": ((700_000).to_bytes(32, "big"), (710_000).to_bytes(32, "big")),
+        "grams converted": ((280).to_bytes(32, "big"), (281).to_bytes(32, "big")),
     }[what]
     rewritten = []
 
@@ -609,9 +665,12 @@ def test_verify_events_rewritten_without_their_proofs_are_mismatch(world, tmp_pa
             rewritten.append(changed)
         return rewritten
 
-    path = resealed(
-        world.retirement if what == "amount retired" else world.statement, tmp_path / "x.zip", transactions=edit
-    )
+    source = {
+        "amount retired": world.retirement,
+        "start of the batch": world.statement,
+        "profile hash issued": world.statement,
+    }
+    path = resealed(source.get(what, world.outcome_retirement), tmp_path / "x.zip", transactions=edit)
     assert any(new.hex() in one["receipt"] for one in rewritten)
     code, found = judged(path)
     assert (code, found["inclusion"]) == (1, "mismatch")
@@ -681,7 +740,7 @@ def test_verify_witnesses_of_the_forgers_own_are_noticed_with_a_node(world, tmp_
         batch = nodes.sealed_batch(chain, tmp_path / "a", [nodes.day_statement(1, 0, slot_wh=200)])
         nodes.notarize(node, chain, batch)
         archive = read_archive(tmp_path / "a", batch.root)
-        path = bundle.make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
+        path = make_statement_bundle(chain, archive, archive.records[0], tmp_path / "b.zip")
     assert judged(path) == (3, OFFLINE)
     code, found = judged(path, "--rpc", world.node.url, "--confirmations", "1")
     assert code == 1
@@ -701,8 +760,8 @@ def test_read_members_hostile_folder_is_refused(world, tmp_path):
     assert judged(tmp_path)[0] == 2
 
 
-def test_make_statement_bundle_node_gone_raises_unreachable(world, tmp_path):
+def test_statement_bundle_node_gone_raises_unreachable(world, tmp_path):
     chain = world.node.chain()
     gone = type(chain)(replace(world.node.config, rpc_urls=(f"http://127.0.0.1:{nodes.free_port()}",)))
     with pytest.raises(ChainUnreachable):
-        bundle.make_statement_bundle(gone, world.archive, world.archive.records[0], tmp_path / "x.zip")
+        make_statement_bundle(gone, world.archive, world.archive.records[0], tmp_path / "x.zip")

