@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .domain import Statement, Visibility
+from .domain import BatchKind, Statement, Visibility
 from .errors import ArchiveError
 from .merkle import MerkleTree
 from .protocol import (
@@ -90,6 +90,11 @@ class Archive:
     problem: str | None = None
     tree: MerkleTree = field(repr=False, default=None)  # type: ignore[assignment]
 
+    @property
+    def kind(self) -> BatchKind:
+        """What the batch was made for; only a FINAL one can issue."""
+        return BatchKind.INTERIM if self.manifest.get("kind") == "interim" else BatchKind.FINAL
+
     def record(self, device_id: int, start: int) -> ArchivedStatement | None:
         """The statement of a device and period start in this batch, if there is one."""
         for record in self.records:
@@ -110,11 +115,14 @@ def write_archive(
     policy: dict[str, Any],
     review_trail: Sequence[dict[str, Any]] = (),
     withheld: Sequence[dict[str, Any]] = (),
+    kind: BatchKind = BatchKind.FINAL,
+    corrects: Sequence[dict[str, Any]] = (),
 ) -> Archive:
     """Write a batch's archive and return it; both files appear whole or not at all.
 
     ``policy`` states the thresholds that certified (strings and integers only), ``review_trail`` the signed
-    decisions, ``withheld`` the device-days of the batch's time that it leaves out, with their reasons. An archive
+    decisions, ``withheld`` the device-days of the batch's time that it leaves out, with their reasons. ``corrects``: of
+    a batch of corrections the statements before them with their proofs (docs/protocol.md). An archive
     that is whole is never written again, because its manifest may be signed already: it is returned as it is.
     Archives of private devices are readable by their owner alone.
     """
@@ -158,6 +166,10 @@ def write_archive(
         "withheld": list(withheld),
         "assessments": "0x" + keccak256("\n".join(r.assessment for r in ordered).encode()).hex(),
     }
+    if kind is not BatchKind.FINAL:
+        manifest["kind"] = kind.name.lower()
+    if corrects:
+        manifest["corrects"] = list(corrects)
     raw_manifest = manifest_bytes(manifest)
     write_whole(folder / f"{name}.parquet", parquet, mode)
     write_whole(folder / f"{name}.json", raw_manifest, mode)

@@ -26,7 +26,7 @@ from .errors import RefusedInput, StoreError
 from .formats import Parsed, RefusedRow, SourceConfig, read
 from .formats.survey import FoundColumn, survey
 from .sites import SitesConfig, load_sites
-from .store import DeviceDay, RawFile, Store
+from .store import DeviceDay, RawFile, Store, crash_point
 from .store import RefusedRow as RefusedRowRecord
 from .units import day_list
 
@@ -165,6 +165,7 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
         config.raw_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(kept, data, 0o600)
+    crash_point(16)
     with store.session() as session:
         before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
     new = {source: one for source, one in parsed.items() if source not in before}
@@ -193,6 +194,7 @@ def _record_file(
                     )
                 )
                 session.flush()
+                crash_point(17)
                 session.add_all(
                     RefusedRowRecord(sha256=sha256, source=source, line=row.line, text=row.text, reason=row.reason)
                     for row in one.refused
@@ -249,12 +251,17 @@ class Raw:
 
     parsed: dict[str, list[Parsed]]
     files: dict[tuple[str, int], set[str]]
+    hashes: dict[str, list[str]]
+
+    def of(self, source: str) -> list[tuple[str, Parsed]]:
+        """(sha256, parsed) of each file of a source."""
+        return list(zip(self.hashes.get(source, ()), self.parsed.get(source, ()), strict=True))
 
 
 def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
     with store.session() as session:
         records = session.scalars(select(RawFile).order_by(RawFile.sha256, RawFile.source)).all()
-    named, raw = sources(sites), Raw({}, {})
+    named, raw = sources(sites), Raw({}, {}, {})
     for record in records:
         data = _raw_bytes(config, store, record)
         if record.source not in named:
@@ -262,6 +269,7 @@ def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
             continue
         parsed = read(data, named[record.source], record.name)
         raw.parsed.setdefault(record.source, []).append(parsed)
+        raw.hashes.setdefault(record.source, []).append(record.sha256)
         for series in parsed.series:
             for day in {start - start % DAY_SECONDS for start in series.starts}:
                 raw.files.setdefault((record.source, day), set()).add(record.sha256)

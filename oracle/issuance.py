@@ -1,7 +1,7 @@
-"""From sealed batches to certificates on the chain: notarize with k witnesses, issue, and read back what holds.
+"""From sealed batches to certificates on the chain: notarize with k witnesses, issue, correct, and read back what holds.
 
 What is done on the chain goes through the outbox, exactly once. How far a device-day has come is never inferred
-from what was sent: :func:`confirm` reads notarizations and issued ids from the chain and sets the states by them,
+from what was sent: :func:`confirm` reads notarizations, issued ids and corrections from the chain and sets the states by them,
 forward and, after a reorganisation, back.
 """
 
@@ -17,7 +17,7 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
 
 from .archive import Archive, ArchivedStatement, read_archive
-from .chain import BlockRef, Chain
+from .chain import BlockRef, Chain, Event
 from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
@@ -26,8 +26,9 @@ from .outbox import ActReport, Driven, Outbox
 from .pipeline import assess_all, ingest
 from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
 from .sealing import seal, unseal
+from .signer import Signer
 from .sites import SitesConfig, load_sites
-from .store import Act, DeviceDay, SealedBatch, Store, WitnessSignature
+from .store import VERSIONS, Act, Correction, DeviceDay, SealedBatch, Store, Version, WitnessSignature, crash_point
 from .witness import Proposal, collect_signatures, sign_own
 
 log = structlog.get_logger("oracle.issuance")
@@ -87,7 +88,7 @@ def notarize(
     config: OracleConfig,
     store: Store,
     chain: Chain,
-    account: LocalAccount,
+    account: Signer | LocalAccount,
     progress: Progress = no_progress,
     collect: Collect | None = None,
 ) -> Sent:
@@ -155,12 +156,13 @@ def _notarize(config: OracleConfig, store: Store, chain: Chain, outbox: Outbox, 
         batch = propose_batch(chain, archive)
         signatures = sorted(collect(batch, archive), key=lambda pair: int(pair[0], 16))
         _keep_signatures(store, chain, batch, signatures)
+        crash_point(21)
         call = chain.encode("Notary", "notarize", batch_fields(batch), [signature for _, signature in signatures])
         outbox.enqueue(key, chain.address("Notary"), call)
     return _driven(outbox.drive(SagaState.MINED), key)
 
 
-def _asking(config: OracleConfig, store: Store, chain: Chain, account: LocalAccount) -> Collect:
+def _asking(config: OracleConfig, store: Store, chain: Chain, account: Signer | LocalAccount) -> Collect:
     """Sign oneself, where one is of the signer set, and ask the configured witnesses."""
 
     def collect(batch: Batch, archive: Archive) -> Sequence[tuple[str, bytes]]:
@@ -193,9 +195,9 @@ def propose_batch(chain: Chain, archive: Archive) -> Batch:
     statements = [record.statement for record in archive.records]
     head = chain.head()
     return Batch(
-        kind=BatchKind.FINAL,
+        kind=archive.kind,
         signer_epoch=chain.call("Notary", "signerEpoch", at=head),
-        head=chain.call("Notary", "head", at=head),
+        head=chain.call("Notary", "head", at=head) if archive.kind is BatchKind.FINAL else bytes(32),
         root=archive.root,
         start=min(statement.start for statement in statements),
         end=max(statement.end for statement in statements),
@@ -215,9 +217,9 @@ def _driven(driven: Driven, prefix: str) -> Sent:
 
 
 def issue(
-    config: OracleConfig, store: Store, chain: Chain, account: LocalAccount, progress: Progress = no_progress
+    config: OracleConfig, store: Store, chain: Chain, account: Signer | LocalAccount, progress: Progress = no_progress
 ) -> Sent:
-    """Issue the certificates of every notarized batch whose devices are public and generate.
+    """Issue the certificates of every notarized batch whose devices are public and generate, and apply corrections.
 
     Where a whole ``issueMany`` would revert, each statement of it is issued alone, so that one cannot hold up others;
     a statement that still fails stays notarized with the contract's reason, and is asked for again in the next run
@@ -230,9 +232,14 @@ def issue(
     roots = _roots(store, DayState.NOTARIZED)
     for done, root in enumerate(roots):
         progress("issuing certificates", done, len(roots))
-        if chain.notarization(bytes.fromhex(root[2:])).status is not BatchStatus.OPEN:
+        archive = _archive(config, root)
+        if archive.kind is not BatchKind.FINAL or chain.notarization(archive.root).status is not BatchStatus.OPEN:
             continue
-        sent += _issue(store, chain, outbox, _archive(config, root), sites)
+        crash_point(22)
+        if issuable(sites, archive.records):
+            sent += _issue(store, chain, outbox, archive, sites)
+        if correctable(sites, archive.records):
+            sent += _correct(store, chain, outbox, archive, sites)
     progress("issuing certificates", len(roots), len(roots))
     confirm(config, store, chain)
     return sent
@@ -240,10 +247,18 @@ def issue(
 
 def issuable(sites: SitesConfig, records: Sequence[ArchivedStatement]) -> list[ArchivedStatement]:
     """First statements of public generation devices: what the oracle itself may issue."""
-    entitled = {
-        d.device_id for d in sites.devices if d.kind is DeviceKind.GENERATION and d.visibility is Visibility.PUBLIC
-    }
+    entitled = _entitled(sites)
     return [record for record in records if record.statement.device_id in entitled and record.statement.version == 0]
+
+
+def correctable(sites: SitesConfig, records: Sequence[ArchivedStatement]) -> list[ArchivedStatement]:
+    """Later statements of the same devices: what corrects their certificates."""
+    entitled = _entitled(sites)
+    return [record for record in records if record.statement.device_id in entitled and record.statement.version > 0]
+
+
+def _entitled(sites: SitesConfig) -> set[int]:
+    return {d.device_id for d in sites.devices if d.kind is DeviceKind.GENERATION and d.visibility is Visibility.PUBLIC}
 
 
 def _issue(store: Store, chain: Chain, outbox: Outbox, archive: Archive, sites: SitesConfig) -> Sent:
@@ -289,13 +304,37 @@ def _issue_many(chain: Chain, archive: Archive, chunk: Sequence[ArchivedStatemen
     return chain.encode("EnergyCertificate", "issueMany", archive.root, statements, proof, flags)
 
 
+def _correct(store: Store, chain: Chain, outbox: Outbox, archive: Archive, sites: SitesConfig) -> Sent:
+    """Apply each correction of a batch, each in a transaction of its own: a refused one holds up no other."""
+    prefix, asked = f"correct:0x{archive.root.hex()}", set()
+    for record in correctable(sites, archive.records):
+        statement = record.statement
+        key = f"{prefix}:{statement.device_id}:{statement.start}:{statement.version}"
+        act = _act(store, chain, key)
+        if _failed_for_good(act):
+            continue
+        asked.add(key)
+        if act is None or act.state in (SagaState.QUEUED, SagaState.FAILED):
+            proof = archive.tree.proof(statement_leaf(statement))
+            call = chain.encode("EnergyCertificate", "correct", archive.root, statement_fields(statement), proof)
+            outbox.enqueue(key, chain.address("EnergyCertificate"), call)
+    crash_point(23)
+    driven = _driven(outbox.drive(SagaState.MINED), prefix)
+    failed = tuple(act for act in driven.failed if act.key in asked)
+    _note_failures(store, failed)
+    return Sent(driven.transactions, failed)
+
+
 def _note_failures(store: Store, failed: Sequence[ActReport]) -> None:
     with store.session() as session:
         for act in failed:
-            _, _, device_id, start = act.key.split(":")
-            row = session.get(DeviceDay, (int(device_id), int(start)))
+            _, _, device_id, start, *version = act.key.split(":")
+            key = int(device_id), int(start)
+            row: Version | None = (
+                session.get(Correction, (*key, int(version[0]))) if version else session.get(DeviceDay, key)
+            )
             if row is not None:
-                row.reason = f"not issued: {act.error}"
+                row.reason = f"not {'corrected' if version else 'issued'}: {act.error}"
 
 
 # -- confirm ----------------------------------------------------------------------------------------
@@ -320,35 +359,51 @@ def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Reached:
-    """How far the chain shows a device-day to have come; ``note`` says why no further, where the chain says so."""
+    """How far the chain shows a version to have come; ``note`` says why no further, where the chain says so.
+
+    ``owed_wh``: by how much the device's debt grew with a correction; None where it is not applied.
+    """
 
     state: DayState
     note: str = ""
+    owed_wh: int | None = None
 
 
 def _states(
     config: OracleConfig, sites: SitesConfig, chain: Chain, root: str, status: BatchStatus, head: BlockRef, final: int
-) -> dict[tuple[int, int], _Reached]:
-    """What the chain shows of each device-day of a batch."""
-    records, raw_root = _archive(config, root).records, bytes.fromhex(root[2:])
+) -> dict[tuple[int, int, int], _Reached]:
+    """What the chain shows of each statement of a batch, by device, start and version."""
+    archive, raw_root = _archive(config, root), bytes.fromhex(root[2:])
+    records = archive.records
     event = None if status is BatchStatus.NONE else chain.find_notarization(raw_root, head)
     if event is None:
-        return {(record.statement.device_id, record.statement.start): _Reached(DayState.SEALED) for record in records}
+        return {_key(record): _Reached(DayState.SEALED) for record in records}
+
+    def found(name: str) -> list[Event]:
+        return list(chain.events("EnergyCertificate", name, event.block_number, head.number, {"root": raw_root}))
 
     def seen(name: str) -> dict[int, int]:
-        found = chain.events("EnergyCertificate", name, event.block_number, head.number, {"root": raw_root})
-        return {one.values["id"]: one.block_number for one in found}
+        return {one.values["id"]: one.block_number for one in found(name)}
 
-    issued, certified, refused = seen("Issued"), seen("SkippedCertified"), seen("SkippedRefused")
-    mine = {record.statement for record in issuable(sites, records)}
+    # An INTERIM batch is evidence: nothing comes of it.
+    first = issuable(sites, records) if archive.kind is BatchKind.FINAL else []
+    issued, certified, refused = (
+        (seen("Issued"), seen("SkippedCertified"), seen("SkippedRefused")) if first else ({}, {}, {})
+    )
+    later = correctable(sites, records) if archive.kind is BatchKind.FINAL else []
+    corrected = {one.values["id"]: one for one in found("Corrected")} if later else {}
+    mine = {record.statement for record in (*first, *later)}
     states = {}
     for record in records:
-        statement = record.statement
-        key = statement.device_id, statement.start
+        statement, key = record.statement, _key(record)
         name = token_id(statement.device_id, statement.start, statement.duration)
         if statement not in mine:
             states[key] = _Reached(DayState.FINAL if event.block_number <= final else DayState.NOTARIZED)
-        elif name in issued:
+        elif statement.version and name in corrected:
+            applied = corrected[name]
+            state = DayState.FINAL if applied.block_number <= final else DayState.ISSUED
+            states[key] = _Reached(state, owed_wh=_owed_wh(chain, applied))
+        elif name in issued and not statement.version:
             states[key] = _Reached(DayState.FINAL if issued[name] <= final else DayState.ISSUED)
         elif name in refused:
             states[key] = _Reached(DayState.NOTARIZED, "not issued: the account refused the certificate")
@@ -361,20 +416,42 @@ def _states(
     return states
 
 
-def _set_states(store: Store, root: str, reached: dict[tuple[int, int], _Reached], revoked: bool) -> None:
+def _key(record: ArchivedStatement) -> tuple[int, int, int]:
+    return record.statement.device_id, record.statement.start, record.statement.version
+
+
+def _owed_wh(chain: Chain, applied: Event) -> int:
+    """By how much a correction raised its device's debt, out of the events of its own transaction."""
+    block = applied.block_number
+    incurred = chain.events("EnergyCertificate", "DebtIncurred", block, block, {"id": applied.values["id"]})
+    return sum(one.values["amountWh"] for one in incurred if one.transaction == applied.transaction)
+
+
+def debts_wh(chain: Chain, device_ids: Collection[int]) -> dict[int, int]:
+    """What the chain says that each device owes now, in Wh; without those that owe nothing."""
+    owed = {
+        device_id: int(chain.call("EnergyCertificate", "debtOf", device_id)) for device_id in sorted(set(device_ids))
+    }
+    return {device_id: debt_wh for device_id, debt_wh in owed.items() if debt_wh}
+
+
+def _set_states(store: Store, root: str, reached: dict[tuple[int, int, int], _Reached], revoked: bool) -> None:
     order = list(DayState)
     with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
         least = min((one.state for one in reached.values()), key=order.index)
         if batch.state is not least:
             batch.state = least
-        for day in session.scalars(select(DeviceDay).where(DeviceDay.root == root)):
-            one = reached[day.device_id, day.start]
-            note = "its batch is revoked on the chain" if revoked else one.note
-            if day.state is not one.state:
-                day.state = one.state
-            if note and day.reason != note:
-                day.reason = note
+        for of in VERSIONS:
+            for day in session.scalars(select(of).where(of.root == root)):
+                one = reached[day.device_id, day.start, day.version]
+                note = "its batch is revoked on the chain" if revoked else one.note
+                if day.state is not one.state:
+                    day.state = one.state
+                if note and day.reason != note:
+                    day.reason = note
+                if isinstance(day, Correction) and day.owed_wh != one.owed_wh:
+                    day.owed_wh = one.owed_wh
 
 
 # -- all of it --------------------------------------------------------------------------------------
@@ -384,7 +461,7 @@ def run(
     config: OracleConfig,
     store: Store,
     chain: Chain,
-    account: LocalAccount,
+    account: Signer | LocalAccount,
     files: Collection[Any] = (),
     progress: Progress = no_progress,
     collect: Collect | None = None,

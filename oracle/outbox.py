@@ -22,6 +22,7 @@ For tests alone: with ``CRASH_AT=n`` in the environment of a test the process ki
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import time
@@ -39,6 +40,8 @@ from sqlalchemy.orm import Session
 from .chain import BlockRef, Chain, ChainView, Reverted
 from .domain import BatchStatus, SagaState
 from .errors import ChainError, ChainUnreachable, StoreError
+from .protocol import keccak256
+from .signer import Signer, as_signer
 from .store import Act, Lease, SignedTransaction, Store, crash_point, utc_now
 
 CRASH_POINTS = 15
@@ -159,21 +162,21 @@ class Outbox:
     """The acts of one account on one network.
 
     ``done`` may give a predicate for keys of a kind (the part before the colon) that :func:`is_done` does not
-    know, such as a transfer. ``account`` signs; its key never leaves it.
+    know, such as a transfer. ``account`` signs, wherever its key is kept.
     """
 
     def __init__(
         self,
         store: Store,
         chain: Chain,
-        account: LocalAccount,
+        account: Signer | LocalAccount,
         *,
         policy: SendPolicy | None = None,
         done: Mapping[str, Predicate] | None = None,
     ):
-        self.store, self.chain, self.account = store, chain, account
+        self.store, self.chain, self.signer = store, chain, as_signer(account)
         self.policy = policy or SendPolicy()
-        self.sender = to_checksum_address(account.address)
+        self.sender = to_checksum_address(self.signer.address)
         self._done = dict(done or {})
         self._lease = f"outbox:{chain.config.chain_id}:{self.sender}"
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -503,13 +506,13 @@ class Outbox:
             fields["gasPrice"] = fee
         else:
             fields |= {"type": 2, "maxFeePerGas": fee, "maxPriorityFeePerGas": tip}
-        bytes_ = self.account.sign_transaction(fields)
+        raw = self.signer.sign_transaction(fields)
         signed = SignedTransaction(
-            hash="0x" + bytes_.hash.hex().removeprefix("0x"),
+            hash="0x" + keccak256(raw).hex(),
             act_id=act.id,
             sender=self.sender,
             nonce=nonce,
-            raw=bytes(bytes_.raw_transaction),
+            raw=raw,
             max_fee_wei=fee,
             priority_fee_wei=tip,
         )

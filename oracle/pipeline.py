@@ -7,7 +7,8 @@ and the signed decisions decide everything, and the database holds what was made
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from . import review
 from .assessment import DayAssessment, assess, device_days, irradiance_days
+from .balance import balances, held_by_balance
 from .config import OracleConfig
 from .domain import (
     DAY_SECONDS,
@@ -28,11 +30,12 @@ from .domain import (
     Profile,
 )
 from .formats import DaySlots
+from .formats.slots import MICRO_J_PER_WH
 from .intake import IngestedFile, Progress, Raw, no_progress, read_raw, take
 from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
 from .sites import DeviceConfig, load_sites
-from .store import DeviceDay, ReviewDecision, Store
+from .store import Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
 from .units import day_list, utc_date
 
 log = structlog.get_logger("oracle.pipeline")
@@ -56,9 +59,16 @@ class IngestReport:
         return {"files": [file.to_json() for file in self.files], **self.assessed.to_json()}
 
 
-def ingest(config: OracleConfig, store: Store, paths: Iterable[Path], progress: Progress = no_progress) -> IngestReport:
+def ingest(
+    config: OracleConfig,
+    store: Store,
+    paths: Iterable[Path],
+    progress: Progress = no_progress,
+    *,
+    now: int | None = None,
+) -> IngestReport:
     """Take files, or all files of folders, and assess what they change; see :func:`oracle.intake.take`."""
-    return IngestReport(tuple(take(config, store, paths, progress)), assess_all(config, store, progress))
+    return IngestReport(tuple(take(config, store, paths, progress)), assess_all(config, store, progress, now=now))
 
 
 # -- assess -----------------------------------------------------------------------------------------
@@ -67,17 +77,20 @@ def ingest(config: OracleConfig, store: Store, paths: Iterable[Path], progress: 
 @dataclass(frozen=True, slots=True)
 class AssessReport:
     """``states``: device-days in each state. ``changed``: device-days whose figures or state moved. ``pending``:
-    sealed device-days that newer data contradict; they stay as sealed and wait for a correction."""
+    sealed device-days that newer data contradict; they stay as sealed and get a correction. ``corrections``: those in
+    each state."""
 
     states: Mapping[DayState, int]
     changed: int
     pending: int
+    corrections: Mapping[DayState, int]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "device_days": {state.value: count for state, count in self.states.items()},
             "changed": self.changed,
             "pending": self.pending,
+            "corrections": {state.value: count for state, count in self.corrections.items()},
         }
 
 
@@ -107,13 +120,16 @@ class AssessedDay:
         return {key: value for key, value in self.assessment.to_json().items() if key not in ("energy_wh", "quality")}
 
 
-def assess_raw(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[AssessedDay]:
+def assess_raw(
+    config: OracleConfig, store: Store, progress: Progress = no_progress, *, now: int | None = None
+) -> list[AssessedDay]:
     """Judge every device-day from all raw files, in any order of arrival; changes nothing.
 
-    Days without any reading between a device's first and last are there too, as held. Raises StoreError where a
+    Days without any reading between a device's first and last are there too, as held. ``now``: UTC seconds, the
+    clock's if left out; a day that is not over by then is held. Raises StoreError where a
     raw file no longer hashes to its name, naming the device-days that rest on it.
     """
-    sites, now = load_sites(config.sites_file), int(datetime.now(UTC).timestamp())
+    sites, now = load_sites(config.sites_file), int(time.time()) if now is None else now
     raw = read_raw(config, sites, store)
     skies = {
         station.name: irradiance_days(station, raw.parsed.get(f"station:{station.name}", ()))
@@ -133,13 +149,23 @@ def assess_raw(config: OracleConfig, store: Store, progress: Progress = no_progr
         assessed.append(AssessedDay(assess(device, slots, irradiance), tuple(sorted(evidence))))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
+    unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
     judged = []
-    for (device, _), day in zip(work, assessed, strict=True):
+    for (device, slots), day in zip(work, assessed, strict=True):
         # The same energy must not be certified for two devices: a day with another's readings waits for a reviewer.
         others = ", ".join(str(other) for other in twins.get(day.key, ()))
         copied = f"copied: every reading is that of device {others}" if others else ""
-        judged.append(replace(day, assessment=_held_for(day.assessment, (untimely(device, day.key[1], now), copied))))
+        further = (untimely(device, day.key[1], now), copied, _conflict(slots), *unbalanced.get(day.key, ()))
+        judged.append(replace(day, assessment=_held_for(day.assessment, further)))
     return judged
+
+
+def _conflict(slots: DaySlots) -> str:
+    """Two files that say different things: a person must choose, however few slots they are. Empty if none do."""
+    if not slots.conflicts:
+        return ""
+    named = ", ".join(map(str, sorted(slots.conflicts)[:8])) + (" and more" if len(slots.conflicts) > 8 else "")
+    return f"conflict: different values were delivered for {len(slots.conflicts)} slots ({named}); `review choose` takes those of one file"
 
 
 def _twins(work: Iterable[tuple[DeviceConfig, DaySlots]]) -> dict[tuple[int, int], list[int]]:
@@ -183,76 +209,121 @@ def untimely(device: DeviceConfig, start: int, now: int) -> str:
     return "untimely: this day is not over yet" if start + DAY_SECONDS > now else ""
 
 
-def assess_all(config: OracleConfig, store: Store, progress: Progress = no_progress) -> AssessReport:
+def assess_all(
+    config: OracleConfig, store: Store, progress: Progress = no_progress, *, now: int | None = None
+) -> AssessReport:
     """Bring every device-day of the database to what raw files, sites file and decisions say now.
 
-    A sealed device-day is never changed: where newer data contradict it, that is written beside it (``pending``).
+    What is sealed is never changed: where newer data contradict it, that is written beside it (``pending``), and once
+    it is notarized the next version (:class:`oracle.store.Correction`) is judged by the same rules.
     """
-    assessed = {day.key: day for day in assess_raw(config, store, progress)}
+    assessed = {day.key: day for day in assess_raw(config, store, progress, now=now)}
     decisions = review.standing(trail(config, store), config.reviewers)
     changed = 0
     with store.writing() as session:
         rows = {(row.device_id, row.start): row for row in session.scalars(select(DeviceDay))}
+        versions: dict[tuple[int, int], list[Correction]] = {}
+        for one in session.scalars(select(Correction).order_by(Correction.version)):
+            versions.setdefault((one.device_id, one.start), []).append(one)
         for key, day in assessed.items():
             row = rows.get(key)
             if row is not None and row.state in SEALED_STATES:
-                changed += _note_pending(row, day)
+                changed += _update_correction(config, session, row, versions.get(key, []), day, decisions)
             else:
                 changed += _update(session, row, day, outcome_of(config, day, decisions))
         for key, row in rows.items():
             if key not in assessed:
                 changed += _orphan(row)
         session.flush()
+        crash_point(18)
         return AssessReport(
             states=count_states(session),
             changed=changed,
             pending=session.scalar(select(func.count()).select_from(DeviceDay).where(DeviceDay.pending != "")) or 0,
+            corrections=count_states(session, Correction),
         )
 
 
-def count_states(session: Session) -> dict[DayState, int]:
-    rows = session.execute(select(DeviceDay.state, func.count()).group_by(DeviceDay.state))
+def count_states(session: Session, of: type[Version] = DeviceDay) -> dict[DayState, int]:
+    """How many device-days, or corrections, stand in each state."""
+    rows = session.execute(select(of.state, func.count()).group_by(of.state))
     counted: dict[DayState, int] = {row[0]: row[1] for row in rows}
     return {state: counted[state] for state in DayState if state in counted}
 
 
-def _update(session: Session, row: DeviceDay | None, day: AssessedDay, outcome: tuple[DayState, str]) -> bool:
-    state, reason = outcome
-    profile, disputed = pack_profile(day.profile), ""
+def _values(row: Version | None, day: AssessedDay, outcome: Outcome) -> dict[str, Any]:
+    """Columns of a version that is not sealed. What witnesses dispute stays held until figures change or a reviewer decides."""
+    state, reason, disputed = outcome.state, outcome.reason, ""
+    profile = pack_profile(outcome.profile)
     if row is not None and row.disputed and row.profile == profile and state is DayState.ACCEPTED:
         state, reason, disputed = DayState.HELD, row.disputed, row.disputed
-    values = {
+    return {
         "state": state,
         "reason": reason,
         "profile": profile,
+        "assessed": pack_profile(day.profile) if outcome.profile != day.profile else None,
         "disputed": disputed,
-        "energy_wh": day.profile.certified_wh,
+        "energy_wh": outcome.profile.certified_wh,
         "evidence": list(day.evidence),
         "assessment": day.facts(),
-        "pending": "",
     }
-    if row is None:
-        device_id, start = day.key
-        session.add(DeviceDay(device_id=device_id, start=start, version=0, **values))
-        return True
+
+
+def _set(row: Version, values: Mapping[str, Any]) -> bool:
     different = {name: value for name, value in values.items() if getattr(row, name) != value}
     for name, value in different.items():
         setattr(row, name, value)
     return bool(different)
 
 
-def _note_pending(row: DeviceDay, day: AssessedDay) -> bool:
-    sealed, now = unpack_profile(row.start, row.profile), day.profile
-    slots = sum(one != other for one, other in zip(slot_pairs(sealed), slot_pairs(now), strict=True))
+def _update(session: Session, row: DeviceDay | None, day: AssessedDay, outcome: Outcome) -> bool:
+    values = _values(row, day, outcome) | {"pending": ""}
+    if row is not None:
+        return _set(row, values)
+    device_id, start = day.key
+    session.add(DeviceDay(device_id=device_id, start=start, version=0, **values))
+    return True
+
+
+def _update_correction(
+    config: OracleConfig,
+    session: Session,
+    row: DeviceDay,
+    versions: Sequence[Correction],
+    day: AssessedDay,
+    decisions: Decisions,
+) -> bool:
+    """Note what newer data say against the newest sealed version, and judge the version that would follow it."""
+    draft = versions[-1] if versions and versions[-1].state not in SEALED_STATES else None
+    newest: list[Version] = [row, *(one for one in versions if one is not draft)]
+    sealed = newest[-1]
+    # Figures that a reviewer accepted or edited for the sealed version are not news.
+    settled = outcome_of(config, day, decisions, sealed.version)
+    before = unpack_profile(row.start, sealed.profile)
+    slots = sum(one != other for one, other in zip(slot_pairs(before), slot_pairs(settled.profile), strict=True))
     note = ""
     if slots:
-        note = f"newer data differ in {slots} slots: {now.certified_wh} Wh certifiable instead of the sealed {sealed.certified_wh} Wh"
-    changed = row.pending != note
-    row.pending = note
-    return changed
+        now_wh, before_wh = settled.profile.certified_wh, before.certified_wh
+        note = f"newer data differ in {slots} slots: {now_wh} Wh certifiable instead of the sealed {before_wh} Wh"
+    changed = _set(row, {"pending": note})
+    if not slots:
+        if draft is not None:
+            log.info("correction no longer needed", device=row.device_id, day=utc_date(row.start))
+            session.delete(draft)
+        return changed or draft is not None
+    if sealed.state is DayState.SEALED:
+        return changed  # the version before must be notarized first
+    version = sealed.version + 1
+    values = _values(draft, day, outcome_of(config, day, decisions, version)) | {"previous_wh": before.certified_wh}
+    if draft is not None:
+        return _set(draft, values) or changed
+    log.info("correction", device=row.device_id, day=utc_date(row.start), version=version)
+    session.add(Correction(device_id=row.device_id, start=row.start, version=version, **values))
+    return True
 
 
 def slot_pairs(profile: Profile) -> list[tuple[int, int]]:
+    """(Wh, quality) of each slot."""
     return list(zip(profile.energy_wh, profile.quality, strict=True))
 
 
@@ -266,24 +337,36 @@ def _orphan(row: DeviceDay) -> bool:
     return changed
 
 
-def outcome_of(
-    config: OracleConfig, day: AssessedDay, decisions: Mapping[tuple[int, int, int, str], review.Entry]
-) -> tuple[DayState, str]:
-    """State and reason of a device-day that is not sealed: a standing decision about these very figures outweighs the rules."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a version that is not sealed stands, why, and its profile: as assessed, or as a reviewer edited it."""
+
+    state: DayState
+    reason: str
+    profile: Profile
+
+
+def outcome_of(config: OracleConfig, day: AssessedDay, decisions: Decisions, version: int = 0) -> Outcome:
+    """A standing decision about these very figures and this version outweighs the rules."""
     device_id, start = day.key
     # The device key is needed only where somebody decided; without decisions, days can be assessed without keys.
-    if any(key[:3] == (device_id, start, 0) for key in decisions):
-        _, hashed = salted(config, device_id, day.profile)
-        decision = decisions.get((device_id, start, 0, "0x" + hashed.hex()))
+    if any(key[:3] == (device_id, start, version) for key in decisions):
+        _, hashed = salted(config, device_id, day.profile, version)
+        decision = decisions.get((device_id, start, version, "0x" + hashed.hex()))
         if decision:
-            accepted = decision["decision"] == review.ACCEPT
-            said = f"{decision['decision']}ed by {decision['reviewer']}: {decision['reason']}"
-            return (
-                DayState.ACCEPTED if accepted else DayState.REJECTED
-            ), f"{said} [{day.reason}]" if day.reason else said
+            state = DayState.REJECTED if decision["decision"] == review.REJECT else DayState.ACCEPTED
+            profile = review.edited(day.profile, decision) if decision["decision"] == review.EDIT else day.profile
+            said = decided_words(decision["decision"], decision["reviewer"], decision["reason"])
+            return Outcome(state, f"{said} [{day.reason}]" if day.reason else said, profile)
         if day.assessment.state is DayState.HELD:
-            return DayState.HELD, f"{day.reason}; an earlier decision was about other figures and does not count"
-    return day.assessment.state, day.reason
+            reason = f"{day.reason}; an earlier decision was about other figures and does not count"
+            return Outcome(DayState.HELD, reason, day.profile)
+    return Outcome(day.assessment.state, day.reason, day.profile)
+
+
+def decided_words(decision: str, reviewer: str, reason: str) -> str:
+    """A decision as the gap report shows it: "accepted by 0x…: reason"."""
+    return f"{decision}ed by {reviewer}: {reason}"
 
 
 def salted(config: OracleConfig, device_id: int, profile: Profile, version: int = 0) -> tuple[bytes, bytes]:
@@ -293,6 +376,10 @@ def salted(config: OracleConfig, device_id: int, profile: Profile, version: int 
 
 
 # -- review -----------------------------------------------------------------------------------------
+
+
+#: Decisions that count, by device, start, version and profile hash: :func:`oracle.review.standing`.
+Decisions = Mapping[tuple[int, int, int, str], review.Entry]
 
 
 def trail(config: OracleConfig, store: Store) -> list[review.Entry]:
@@ -311,6 +398,8 @@ def trail(config: OracleConfig, store: Store) -> list[review.Entry]:
                 "reviewer": row.reviewer,
                 "signature": row.signature,
             }
+            if row.decision == review.EDIT:
+                entry |= {"edits": row.edits, "evidence": row.evidence}
             try:
                 review.verify(entry, config.reviewers)
                 sound.append(entry)
@@ -328,34 +417,28 @@ def decide(
     decision: str,
     reason: str,
     *,
+    edits: Mapping[int, int] | None = None,
+    evidence: str = "",
     now: datetime | None = None,
-) -> DeviceDay:
-    """Sign and store a decision ("accept" or "reject") about a device-day as it stands, and apply it.
+) -> Version:
+    """Sign and store a decision ("accept", "edit" or "reject") about a device-day as it stands, and apply it.
 
-    ``start`` UTC seconds of the day. An accepted day is certified in its measured, unsuspected slots: a decision
-    never changes a profile. Raises ReviewError where there is nothing (any more) to decide.
+    ``start`` UTC seconds of the day. An accepted day is certified in its measured, unsuspected slots. An edit gives
+    slots (0 to 95) other Wh, shown by a file whose sha256 (hex) is ``evidence``, and certifies the rest as accepting
+    does. Where the day is notarized, it is the open correction that is decided about. Raises ReviewError where there
+    is nothing (any more) to decide.
     """
     if account.address not in config.reviewers:
         raise review.ReviewError(f"{account.address} is not among the configured reviewers; add it to {config.file}")
+    called = f"device {device_id} {utc_date(start)}"
     with store.writing() as session:
-        row = session.get(DeviceDay, (device_id, start))
-        if row is None:
-            raise review.ReviewError(
-                f"there is no device-day {day_list([(device_id, start)])}; `gaps` lists those there are"
-            )
-        if row.state in SEALED_STATES:
-            raise review.ReviewError(
-                f"device {device_id} {utc_date(start)} is {row.state.value} in {row.root} already; only a correction can change it"
-            )
-        if decision == review.ACCEPT and not row.energy_wh:
-            raise review.ReviewError(
-                f"device {device_id} {utc_date(start)} has no measured, unsuspected energy; there is nothing to certify"
-            )
+        row = _open_version(session, device_id, start)
         decided_at = (now or datetime.now(UTC)).replace(microsecond=0)
         too_early = untimely(load_sites(config.sites_file).device(device_id), start, int(decided_at.timestamp()))
-        if decision == review.ACCEPT and too_early:
-            raise review.ReviewError(f"device {device_id} {utc_date(start)} cannot be accepted: {too_early}")
-        _, hashed = salted(config, device_id, unpack_profile(start, row.profile), row.version)
+        if decision != review.REJECT and too_early:
+            raise review.ReviewError(f"{called} cannot be accepted: {too_early}")
+        assessed = unpack_profile(start, row.assessed or row.profile)
+        _, hashed = salted(config, device_id, assessed, row.version)
         entry = review.sign(
             account,
             device_id=device_id,
@@ -365,13 +448,20 @@ def decide(
             reason=reason,
             profile_hash=hashed,
             decided_at=int(decided_at.timestamp()),
+            edits=[(slot, _slot_wh(assessed, slot), wh) for slot, wh in sorted((edits or {}).items())],
+            evidence=evidence,
         )
+        profile = review.edited(assessed, entry) if decision == review.EDIT else assessed
+        if decision != review.REJECT and not profile.certified_wh and row.version == 0:
+            raise review.ReviewError(f"{called} has no measured, unsuspected energy; there is nothing to certify")
         session.add(
             ReviewDecision(
                 device_id=device_id,
                 start=start,
                 version=row.version,
                 decision=decision,
+                edits=entry.get("edits"),
+                evidence=entry.get("evidence"),
                 reason=reason,
                 profile_hash=entry["profileHash"],
                 reviewer=entry["reviewer"],
@@ -380,7 +470,104 @@ def decide(
             )
         )
         found = "; ".join(row.assessment.get("reasons", ()))
-        row.state, row.disputed = (DayState.ACCEPTED if decision == review.ACCEPT else DayState.REJECTED), ""
-        row.reason = f"{decision}ed by {account.address}: {reason}" + (f" [{found}]" if found else "")
+        row.state, row.disputed = (DayState.REJECTED if decision == review.REJECT else DayState.ACCEPTED), ""
+        row.profile, row.energy_wh = pack_profile(profile), profile.certified_wh
+        row.assessed = pack_profile(assessed) if profile != assessed else None
+        row.reason = decided_words(decision, account.address, reason) + (f" [{found}]" if found else "")
         log.info("decided", device=device_id, day=utc_date(start), decision=decision, reviewer=account.address)
         return row
+
+
+def _slot_wh(profile: Profile, slot: int) -> int:
+    if not 0 <= slot < len(profile.energy_wh):
+        raise review.ReviewError(f"a day has slots 0 to {len(profile.energy_wh) - 1}, not {slot}")
+    return profile.energy_wh[slot]
+
+
+def _open_version(session: Session, device_id: int, start: int) -> Version:
+    """The version of a device-day that is not sealed yet."""
+    row = session.get(DeviceDay, (device_id, start))
+    if row is None:
+        raise review.ReviewError(
+            f"there is no device-day {day_list([(device_id, start)])}; `gaps` lists those there are"
+        )
+    if row.state not in SEALED_STATES:
+        return row
+    correction = session.scalars(
+        select(Correction)
+        .where(Correction.device_id == device_id, Correction.start == start)
+        .order_by(Correction.version.desc())
+        .limit(1)
+    ).first()
+    if correction is None or correction.state in SEALED_STATES:
+        newest = correction or row
+        raise review.ReviewError(
+            f"device {device_id} {utc_date(start)} is {newest.state.value} in {newest.root} already; only a correction can change it"
+        )
+    return correction
+
+
+# -- conflicts --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one file says of the slots about which files disagree: Wh by slot, rounded down."""
+
+    sha256: str
+    name: str
+    slots: Mapping[int, int]
+
+
+def conflict_of(config: OracleConfig, store: Store, device_id: int, start: int) -> list[Said]:
+    """Who says what about a day on which files disagree, by file; empty where they agree. ``start`` in UTC seconds."""
+    sites = load_sites(config.sites_file)
+    device = sites.device(device_id)
+    files = read_raw(config, sites, store).of(f"device:{device_id}")
+    merged = device_days(device, [parsed for _, parsed in files]).get(start)
+    if merged is None or not merged.conflicts:
+        return []
+    said = []
+    for sha256, parsed in files:
+        alone = device_days(device, [parsed]).get(start)
+        if alone is None:
+            continue
+        known = {slot: alone.micro_j[slot] for slot in sorted(merged.conflicts)}
+        slots = {slot: max(value, 0) // MICRO_J_PER_WH for slot, value in known.items() if value is not None}
+        if slots:
+            said.append(Said(sha256, parsed.file_name, slots))
+    return said
+
+
+def choose(
+    config: OracleConfig,
+    store: Store,
+    account: LocalAccount,
+    device_id: int,
+    start: int,
+    file: str,
+    reason: str,
+    *,
+    now: datetime | None = None,
+) -> Version:
+    """Settle a conflict by the values of one ``file``, named by its name or the start of its sha256: an edit that rests on it."""
+    said = conflict_of(config, store, device_id, start)
+    if not said:
+        raise review.ReviewError(f"device {device_id} {utc_date(start)}: the files do not disagree about this day")
+    fitting = [one for one in said if one.name == file or one.sha256.startswith(file)]
+    if len(fitting) != 1:
+        named = ", ".join(f"{one.name} ({one.sha256[:12]})" for one in fitting or said)
+        raise review.ReviewError(f"{file!r} names {len(fitting)} of the files that disagree; choose one of {named}")
+    [chosen] = fitting
+    return decide(
+        config,
+        store,
+        account,
+        device_id,
+        start,
+        review.EDIT,
+        reason,
+        edits=chosen.slots,
+        evidence=chosen.sha256,
+        now=now,
+    )

@@ -133,8 +133,8 @@ def status(store: Store) -> dict[str, Any]:
         acts = session.execute(select(Act.state, func.count()).group_by(Act.state)).all()
         return {
             "files": files,
-            "rows_used": used or 0,
-            "rows_refused": refused or 0,
+            "rows_used": int(used or 0),
+            "rows_refused": int(refused or 0),
             "last_file_at": last.isoformat() if isinstance(last, datetime) else last,
             "device_days": {state.value: count for state, count in count_states(session).items()},
             "tared_slots": {str(device_id): slots for device_id, slots in tared(store).items()},

@@ -1,12 +1,14 @@
 """Signed decisions about held device-days: what a collaborator signs, and which decision counts.
 
-A decision is an EIP-191 personal message over the canonical JSON of its facts. It names the profile hash it
-is about, so that it never carries over to other data, and it is only ever added to a trail that travels with
-the batch. Nothing here does I/O.
+A decision is an EIP-191 personal message over the canonical JSON of its facts. It names the hash of the profile it
+is about, as the raw files alone have it, so that it never carries over to other data, and it is only ever added to a
+trail that travels with the batch. An edit also says what each slot held before and holds after, and the sha256 of
+what shows it. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -14,10 +16,11 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 
+from .domain import MAX_SLOT_WH, SLOTS_PER_DAY, Profile, Quality
 from .errors import OracleError
 from .protocol import manifest_bytes
 
-ACCEPT, REJECT = "accept", "reject"
+ACCEPT, EDIT, REJECT = "accept", "edit", "reject"
 MAX_REASON = 2_000
 
 #: What is signed, and the type of each.
@@ -30,6 +33,9 @@ _FACTS: dict[str, type[int] | type[str]] = {
     "profileHash": str,
     "decidedAt": int,
 }
+
+#: What an edit has besides: ``edits`` is a list of [slot, Wh before, Wh after], ``evidence`` a sha256 in hex.
+_EDIT_FACTS = ("edits", "evidence")
 
 Entry = dict[str, Any]
 
@@ -50,8 +56,13 @@ def sign(
     reason: str,
     profile_hash: bytes,
     decided_at: int,
+    edits: Sequence[tuple[int, int, int]] = (),
+    evidence: str = "",
 ) -> Entry:
-    """An entry of the trail. ``start`` and ``decided_at`` in UTC seconds, ``decision`` "accept" or "reject"."""
+    """An entry of the trail. ``start`` and ``decided_at`` in UTC seconds, ``decision`` "accept", "edit" or "reject".
+
+    An edit has ``edits``, (slot, Wh before, Wh after), and ``evidence``, the sha256 (hex) of what shows them.
+    """
     facts = {
         "deviceId": device_id,
         "start": start,
@@ -61,6 +72,8 @@ def sign(
         "profileHash": "0x" + profile_hash.hex(),
         "decidedAt": decided_at,
     }
+    if decision == EDIT:
+        facts |= {"edits": [list(edit) for edit in edits], "evidence": evidence}
     _check(facts)
     signature = account.sign_message(encode_defunct(manifest_bytes(facts))).signature
     return {**facts, "reviewer": account.address, "signature": "0x" + bytes(signature).hex()}
@@ -68,10 +81,11 @@ def sign(
 
 def verify(entry: Entry, reviewers: Iterable[str]) -> None:
     """Raise ReviewError unless ``entry`` is well-formed and signed by the reviewer it names, one of ``reviewers``."""
-    facts = {name: entry.get(name) for name in _FACTS}
+    names = (*_FACTS, *_EDIT_FACTS) if entry.get("decision") == EDIT else tuple(_FACTS)
+    facts = {name: entry.get(name) for name in names}
     _check(facts)
-    if set(entry) != {*_FACTS, "reviewer", "signature"}:
-        raise ReviewError(f"a decision has the fields {', '.join(_FACTS)}, reviewer and signature, not {sorted(entry)}")
+    if set(entry) != {*names, "reviewer", "signature"}:
+        raise ReviewError(f"a decision has the fields {', '.join(names)}, reviewer and signature, not {sorted(entry)}")
     try:
         signer = Account.recover_message(encode_defunct(manifest_bytes(facts)), signature=entry["signature"])
     except Exception:
@@ -99,6 +113,20 @@ def standing(trail: Sequence[Entry], reviewers: Iterable[str]) -> dict[tuple[int
     return latest
 
 
+def edited(profile: Profile, entry: Entry) -> Profile:
+    """The profile after an edit: its slots carry the edited and the certified bit, and no longer measured or suspect.
+
+    Raises ReviewError where the profile does not hold what the edit says was there before.
+    """
+    energy_wh, quality = list(profile.energy_wh), list(profile.quality)
+    for slot, before_wh, after_wh in entry["edits"]:
+        if slot >= len(energy_wh) or energy_wh[slot] != before_wh:
+            raise ReviewError(f"slot {slot} of {_called(entry)} does not hold the {before_wh} Wh that the edit names")
+        energy_wh[slot] = after_wh
+        quality[slot] = int(quality[slot] & Quality.COARSE | Quality.EDITED | Quality.CERTIFIED)
+    return Profile(profile.start, tuple(energy_wh), tuple(quality))
+
+
 def _rank(entry: Entry) -> tuple[int, str]:
     return int(entry["decidedAt"]), str(entry["signature"])
 
@@ -112,7 +140,21 @@ def _check(facts: Entry) -> None:
         value = facts[name]
         if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and value < 0):
             raise ReviewError(f"the field {name} of a decision is {value!r:.80}, not a fitting {kind.__name__}")
-    if facts["decision"] not in (ACCEPT, REJECT):
-        raise ReviewError(f"a decision is {ACCEPT!r} or {REJECT!r}, not {facts['decision']!r:.80}")
+    if facts["decision"] not in (ACCEPT, EDIT, REJECT):
+        raise ReviewError(f"a decision is {ACCEPT!r}, {EDIT!r} or {REJECT!r}, not {facts['decision']!r:.80}")
+    if facts["decision"] == EDIT:
+        _check_edits(facts)
     if not facts["reason"].strip() or len(facts["reason"]) > MAX_REASON:
         raise ReviewError(f"a decision needs a reason of 1 to {MAX_REASON} characters")
+
+
+def _check_edits(facts: Entry) -> None:
+    edits, evidence = facts["edits"], facts["evidence"]
+    sound = isinstance(edits, list) and edits and all(isinstance(edit, list) and len(edit) == 3 for edit in edits)
+    if not sound or not all(type(part) is int and 0 <= part <= MAX_SLOT_WH for edit in edits for part in edit):
+        raise ReviewError("an edit needs at least one [slot, Wh before, Wh after], whole numbers all")
+    slots = [slot for slot, _, _ in edits]
+    if slots != sorted(set(slots)) or slots[-1] >= SLOTS_PER_DAY:
+        raise ReviewError(f"an edit names each slot once, in order, from 0 to {SLOTS_PER_DAY - 1}")
+    if not isinstance(evidence, str) or not re.fullmatch("[0-9a-f]{64}", evidence):
+        raise ReviewError("an edit needs evidence: the sha256 (hex) of a file that shows the figures")

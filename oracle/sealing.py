@@ -13,10 +13,12 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from . import review
-from .archive import Archive, ArchivedStatement, write_archive
+from .archive import Archive, ArchivedStatement, read_archive, write_archive
+from .assessment import device_days
 from .config import OracleConfig
 from .domain import (
     DAY_SECONDS,
+    SLOT_SECONDS,
     Batch,
     BatchKind,
     DayState,
@@ -24,13 +26,15 @@ from .domain import (
     Statement,
     Visibility,
 )
-from .errors import StoreError
-from .intake import Progress, no_progress
+from .errors import ArchiveError, StoreError
+from .formats import DaySlots
+from .intake import Progress, no_progress, read_raw
 from .pipeline import assess_raw, outcome_of, salted, trail
 from .protocol import batch_energy_wh, pack_profile, statement_leaf, unpack_profile
 from .sites import load_sites
-from .store import DeviceDay, SealedBatch, Store
+from .store import VERSIONS, Correction, DeviceDay, SealedBatch, Store, Version, crash_point
 from .units import day_list
+from .vee import validate
 
 log = structlog.get_logger("oracle.sealing")
 
@@ -63,14 +67,25 @@ def _plain(value: Any) -> Any:
 
 
 def _record(
-    config: OracleConfig, device_id: int, profile: Profile, evidence: Sequence[str], facts: Mapping[str, Any]
+    config: OracleConfig,
+    device_id: int,
+    profile: Profile,
+    evidence: Sequence[str],
+    facts: Mapping[str, Any],
+    version: int = 0,
+    previous_wh: int = 0,
 ) -> ArchivedStatement:
-    salt, hashed = salted(config, device_id, profile)
-    statement = Statement(device_id, profile.start, DAY_SECONDS, 0, profile.certified_wh, 0, hashed)
+    """A statement over the whole of ``profile``, a day or a part of one, with what it was computed from."""
+    salt, hashed = salted(config, device_id, profile, version)
+    duration = len(profile.energy_wh) * SLOT_SECONDS
+    statement = Statement(device_id, profile.start, duration, version, profile.certified_wh, previous_wh, hashed)
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return ArchivedStatement(
         statement, pack_profile(profile), salt, tuple(bytes.fromhex(sha256) for sha256 in evidence), text
     )
+
+
+# -- what this machine would certify ----------------------------------------------------------------
 
 
 def propose(
@@ -82,26 +97,76 @@ def propose(
     end: int,
     decisions: Sequence[review.Entry],
     leave_out: Collection[tuple[int, int]] = (),
+    previous: Mapping[tuple[int, int], Statement] | None = None,
     progress: Progress = no_progress,
 ) -> list[ArchivedStatement]:
     """The statements that this machine's raw files and the signed decisions put into a batch; writes nothing.
 
     All device-days of devices of one visibility inside [``start``, ``end``) that the rules accept or a reviewer
     accepted, less those a reviewer rejected and those of ``leave_out`` ((device, start) of days that are notarized
-    elsewhere or withheld by the proposer). Raises ReviewError when a decision's signature does not hold.
+    elsewhere or withheld by the proposer). Of a batch of corrections, ``previous`` has the notarized statements before
+    them; then only these device-days are judged, each as the version that follows, and one that is no other than
+    before is left out. Raises ReviewError when a decision's signature does not hold.
     """
     sites = load_sites(config.sites_file)
     wanted = {device.device_id for device in sites.devices if device.visibility is visibility}
     standing = review.standing(decisions, config.reviewers)
     records = []
-    for day in assess_raw(config, store, progress):
+    # All days of the batch are over at its end; no other clock has a say in what they come to.
+    for day in assess_raw(config, store, progress, now=end):
         device_id, day_start = day.key
         if device_id not in wanted or day.key in leave_out or not start <= day_start <= end - DAY_SECONDS:
             continue
-        state, _ = outcome_of(config, day, standing)
-        if state is DayState.ACCEPTED:
-            records.append(_record(config, device_id, day.profile, day.evidence, day.facts()))
+        version, previous_wh = 0, 0
+        if previous is not None:
+            before = previous.get(day.key)
+            if before is None or before.duration != DAY_SECONDS:
+                continue
+            version, previous_wh = before.version + 1, before.energy_wh
+            settled = outcome_of(config, day, standing, before.version)
+            if salted(config, device_id, settled.profile, before.version)[1] == before.profile_hash:
+                continue
+        outcome = outcome_of(config, day, standing, version)
+        if outcome.state is DayState.ACCEPTED:
+            records.append(_record(config, device_id, outcome.profile, day.evidence, day.facts(), version, previous_wh))
     return records
+
+
+def propose_interim(
+    config: OracleConfig, store: Store, *, visibility: Visibility, start: int, end: int
+) -> list[ArchivedStatement]:
+    """What the meters showed in [``start``, ``end``), a part of one UTC day: evidence, before anybody judged the day.
+
+    Slots from ``end`` on are looked away from, so that a machine that has them already finds the same. Devices
+    without any reading in this time have no statement.
+    """
+    sites = load_sites(config.sites_file)
+    raw = read_raw(config, sites, store)
+    day_start = start - start % DAY_SECONDS
+    first, last = (start - day_start) // SLOT_SECONDS, (end - day_start) // SLOT_SECONDS
+    records = []
+    for device in sites.devices:
+        source = f"device:{device.device_id}"
+        slots = device_days(device, raw.parsed.get(source, ())).get(day_start)
+        if device.visibility is not visibility or slots is None or day_start < device.active_from:
+            continue
+        [(profile, _)] = validate([(device, _until(slots, last))], device.policy)
+        part = Profile(start, profile.energy_wh[first:last], profile.quality[first:last])
+        if any(part.quality):
+            records.append(_record(config, device.device_id, part, sorted(raw.files[source, day_start]), {}))
+    return records
+
+
+def _until(slots: DaySlots, last: int) -> DaySlots:
+    """A day as it stood when slot ``last`` began."""
+    return DaySlots(
+        start=slots.start,
+        micro_j=slots.micro_j[:last] + (None,) * (len(slots.micro_j) - last),
+        conflicts=frozenset(slot for slot in slots.conflicts if slot < last),
+        reading_seconds=slots.reading_seconds,
+        quality={slot: bits for slot, bits in slots.quality.items() if slot < last},
+        breaks=frozenset(slot for slot in slots.breaks if slot < last),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +179,29 @@ class Recomputation:
 
 
 def recompute(
-    config: OracleConfig, store: Store, batch: Batch, decisions: Sequence[review.Entry], visibility: Visibility
+    config: OracleConfig,
+    store: Store,
+    batch: Batch,
+    decisions: Sequence[review.Entry],
+    visibility: Visibility,
+    previous: Mapping[tuple[int, int], Statement] | None = None,
 ) -> Recomputation:
-    """What a witness compares a proposed batch with: :func:`propose` over the batch's time, and the policy behind it."""
-    records = propose(config, store, visibility=visibility, start=batch.start, end=batch.end, decisions=decisions)
+    """What a witness compares a proposed batch with: :func:`propose` over the batch's time, and the policy behind it.
+
+    ``previous``: see :func:`propose`; the caller has seen that they are notarized. An INTERIM batch is :func:`propose_interim`.
+    """
+    if batch.kind is BatchKind.INTERIM:
+        records = propose_interim(config, store, visibility=visibility, start=batch.start, end=batch.end)
+    else:
+        records = propose(
+            config,
+            store,
+            visibility=visibility,
+            start=batch.start,
+            end=batch.end,
+            decisions=decisions,
+            previous=previous,
+        )
     return Recomputation(
         tuple(records), policy_of(config, {record.statement.device_id for record in records}), visibility
     )
@@ -134,42 +218,48 @@ def differing_days(
     return sorted({(device_id, start) for device_id, start, _, _ in ours ^ set(theirs)})
 
 
+# -- sealing ----------------------------------------------------------------------------------------
+
+
 def seal(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[Archive]:
-    """Put every accepted device-day into a batch, one for each visibility, and write its archive.
+    """Put every accepted device-day into a batch, one for each visibility, and write its archive; corrections likewise.
 
     Nothing accepted: nothing happens. A crash after the archive is written and before the database knows is
     harmless: the next run makes the same root and finds the archive there.
     """
     sites = load_sites(config.sites_file)
     sealed = []
-    for visibility in Visibility:
-        wanted = [device.device_id for device in sites.devices if device.visibility is visibility]
-        archive = _seal(config, store, visibility, wanted, progress)
-        if archive:
-            sealed.append(archive)
+    for of in VERSIONS:
+        for visibility in Visibility:
+            wanted = [device.device_id for device in sites.devices if device.visibility is visibility]
+            archive = _seal(config, store, of, visibility, wanted, progress)
+            if archive:
+                sealed.append(archive)
     return sealed
 
 
 def _seal(
-    config: OracleConfig, store: Store, visibility: Visibility, device_ids: Sequence[int], progress: Progress
+    config: OracleConfig,
+    store: Store,
+    of: type[Version],
+    visibility: Visibility,
+    device_ids: Sequence[int],
+    progress: Progress,
 ) -> Archive | None:
     with store.session() as session:
-        query = (
-            select(DeviceDay).where(DeviceDay.device_id.in_(device_ids)).order_by(DeviceDay.device_id, DeviceDay.start)
-        )
-        days = session.scalars(query).all()
+        query = select(of).where(of.device_id.in_(device_ids)).order_by(of.device_id, of.start, of.version)
+        days: Sequence[Version] = session.scalars(query).all()
     accepted = [day for day in days if day.state is DayState.ACCEPTED]
     if not accepted:
         return None
     records = []
     for done, day in enumerate(accepted):
         progress("sealing statements", done, len(accepted))
-        records.append(
-            _record(config, day.device_id, unpack_profile(day.start, day.profile), day.evidence, day.assessment)
-        )
+        previous_wh = day.previous_wh if isinstance(day, Correction) else 0
+        profile = unpack_profile(day.start, day.profile)
+        records.append(_record(config, day.device_id, profile, day.evidence, day.assessment, day.version, previous_wh))
     progress("sealing statements", len(accepted), len(accepted))
     start, end = min(day.start for day in accepted), max(day.start for day in accepted) + DAY_SECONDS
-    inside = [day for day in days if start <= day.start < end]
     archive = write_archive(
         config.archive_folder,
         records,
@@ -180,56 +270,134 @@ def _seal(
         ],
         withheld=[
             {"deviceId": day.device_id, "start": day.start, "reason": day.reason}
-            for day in inside
-            if day.state in (DayState.HELD, DayState.REJECTED, DayState.METERED)
+            for day in days
+            if start <= day.start < end and day.state in (DayState.HELD, DayState.REJECTED, DayState.METERED)
         ],
+        corrects=[_proven(config, store, day) for day in accepted if isinstance(day, Correction)],
     )
+    crash_point(19)
     root = "0x" + archive.root.hex()
-    statements = [record.statement for record in archive.records]
     try:
         with store.writing() as session:
-            session.add(
-                SealedBatch(
-                    root=root,
-                    kind=int(BatchKind.FINAL),
-                    start=start,
-                    end=end,
-                    statements=len(statements),
-                    energy_wh=batch_energy_wh(statements),
-                    archive_hash="0x" + archive.archive_hash.hex(),
-                    state=DayState.SEALED,
-                    parameters=None,
-                )
-            )
+            session.add(_batch(archive))
             for day in accepted:
-                row = session.get_one(DeviceDay, (day.device_id, day.start))
+                key = day.device_id, day.start
+                row: Version = (
+                    session.get_one(DeviceDay, key)
+                    if of is DeviceDay
+                    else session.get_one(Correction, (*key, day.version))
+                )
                 if row.state is not DayState.ACCEPTED or row.profile != day.profile:
                     raise StoreError(
                         f"device-day {day_list([(day.device_id, day.start)])} changed while it was sealed; run seal again"
                     )
                 row.state, row.root = DayState.SEALED, root
+            session.flush()
+            crash_point(20)
     except IntegrityError:
         raise StoreError(
             f"another process sealed batch {root} at the same moment; nothing is lost, run again"
         ) from None
-    log.info("sealed", root=root, statements=len(statements), visibility=visibility.name.lower())
+    log.info("sealed", root=root, statements=len(records), visibility=visibility.name.lower())
     return archive
+
+
+def _batch(archive: Archive) -> SealedBatch:
+    statements = [record.statement for record in archive.records]
+    return SealedBatch(
+        root="0x" + archive.root.hex(),
+        kind=int(archive.kind),
+        start=min(statement.start for statement in statements),
+        end=max(statement.end for statement in statements),
+        statements=len(statements),
+        energy_wh=batch_energy_wh(statements),
+        archive_hash="0x" + archive.archive_hash.hex(),
+        state=DayState.SEALED,
+        parameters=None,
+    )
+
+
+def _proven(config: OracleConfig, store: Store, correction: Correction) -> dict[str, Any]:
+    """The statement before a correction, with the proof that it is in a notarized batch."""
+    key = correction.device_id, correction.start
+    with store.session() as session:
+        before = session.get(Correction, (*key, correction.version - 1)) or session.get_one(DeviceDay, key)
+    root = bytes.fromhex((before.root or "0x")[2:])
+    archive = read_archive(config.archive_folder, root)
+    record = archive.record(*key)
+    if record is None or archive.problem:
+        reason = archive.problem or f"it has no statement about {day_list([key])}"
+        raise ArchiveError(reason, root="0x" + root.hex())
+    one = record.statement
+    return {
+        "deviceId": one.device_id,
+        "start": one.start,
+        "duration": one.duration,
+        "version": one.version,
+        "energyWh": one.energy_wh,
+        "previousWh": one.previous_wh,
+        "profileHash": "0x" + one.profile_hash.hex(),
+        "root": "0x" + root.hex(),
+        "proof": ["0x" + part.hex() for part in archive.tree.proof(statement_leaf(one))],
+    }
+
+
+def seal_interim(config: OracleConfig, store: Store, now: int) -> list[Archive]:
+    """Put what the meters showed since the last INTERIM batch into a new one, up to the last full slot before ``now``.
+
+    ``now`` in UTC seconds. A batch never reaches over midnight: what was not shown by then is in the day's FINAL one.
+    """
+    end = now - now % SLOT_SECONDS
+    midnight = (end - 1) - (end - 1) % DAY_SECONDS
+    sealed = []
+    for visibility in Visibility:
+        start = max(midnight, _interim_end(config, store, visibility))
+        records = propose_interim(config, store, visibility=visibility, start=start, end=end) if start < end else []
+        if not records:
+            continue
+        archive = write_archive(
+            config.archive_folder,
+            records,
+            visibility=visibility,
+            policy=policy_of(config, {record.statement.device_id for record in records}),
+            kind=BatchKind.INTERIM,
+        )
+        with store.writing() as session:
+            session.merge(_batch(archive))
+        log.info("sealed", root="0x" + archive.root.hex(), statements=len(records), kind="interim")
+        sealed.append(archive)
+    return sealed
+
+
+def _interim_end(config: OracleConfig, store: Store, visibility: Visibility) -> int:
+    """Until when INTERIM batches of devices of one visibility reach, in UTC seconds."""
+    interim = select(SealedBatch).where(
+        SealedBatch.kind == int(BatchKind.INTERIM), SealedBatch.state != DayState.REJECTED
+    )
+    with store.session() as session:
+        batches = session.scalars(interim.order_by(SealedBatch.end.desc()).limit(4)).all()
+    for batch in batches:
+        archive = read_archive(config.archive_folder, bytes.fromhex(batch.root[2:]))
+        if archive.manifest.get("visibility") == visibility.name.lower():
+            return batch.end
+    return 0
 
 
 def unseal(store: Store, root: str, disputed: Collection[tuple[int, int]], reason: str) -> None:
     """Take a batch back that was never notarized: the disputed device-days are held, the others wait for the next seal.
 
-    A disputed day stays held until other data come or a reviewer decides.
-    The caller makes sure, on the chain, that the root can no longer be notarized.
+    A disputed day stays held until other data come or a reviewer decides. Of an INTERIM batch nothing waits: the next one
+    takes its place. The caller makes sure, on the chain, that the root can no longer be notarized.
     """
     with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
         if batch.state is not DayState.SEALED:
             raise StoreError(f"batch {root} is {batch.state.value}; only a sealed one can be taken back")
         batch.state = DayState.REJECTED
-        for day in session.scalars(select(DeviceDay).where(DeviceDay.root == root)):
-            day.root = None
-            if (day.device_id, day.start) in disputed:
-                day.state, day.reason, day.disputed = DayState.HELD, reason, reason
-            else:
-                day.state = DayState.ACCEPTED
+        for of in VERSIONS:
+            for day in session.scalars(select(of).where(of.root == root)):
+                day.root = None
+                if (day.device_id, day.start) in disputed:
+                    day.state, day.reason, day.disputed = DayState.HELD, reason, reason
+                else:
+                    day.state = DayState.ACCEPTED

@@ -7,6 +7,8 @@ SQLite (WAL) by default, PostgreSQL by URL.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -36,6 +38,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from sqlalchemy.types import TypeDecorator
 
 from .domain import DayState, SagaState
+
+
+def crash_point(number: int) -> None:
+    """Kill this process if a running test asks for it by ``CRASH_AT``; nothing happens outside of pytest."""
+    if os.environ.get("CRASH_AT") == str(number) and "PYTEST_CURRENT_TEST" in os.environ:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -113,23 +121,46 @@ class RefusedRow(Base):
     )
 
 
-class DeviceDay(Base):
-    """One device and UTC day: its profile, what was found, and how far it has come."""
+class Version(Base):
+    """What is said about one device and UTC day, and how far that has come; ``version`` 0 is the first."""
 
-    __tablename__ = "device_day"
+    __abstract__ = True
     device_id: Mapped[int] = mapped_column(primary_key=True)
     start: Mapped[int] = mapped_column(primary_key=True)
-    version: Mapped[int] = mapped_column(default=0)
+    version: Mapped[int]
     state: Mapped[DayState] = mapped_column(_enum(DayState), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     profile: Mapped[bytes]
+    assessed: Mapped[bytes | None]  # the profile as the files alone have it, where a reviewer edited it
     energy_wh: Mapped[int]
     evidence: Mapped[list[Any]]  # sha256 hex of the raw files
     assessment: Mapped[dict[str, Any]]
     root: Mapped[str | None] = mapped_column(String(66), index=True)
     disputed: Mapped[str] = mapped_column(Text, default="")  # what witnesses say against the profile as it is
-    pending: Mapped[str] = mapped_column(Text, default="")  # what newer data say against what is sealed
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class DeviceDay(Version):
+    """The first version of a device-day, whatever became of it."""
+
+    __tablename__ = "device_day"
+    version: Mapped[int] = mapped_column(default=0)
+    pending: Mapped[str] = mapped_column(Text, default="")  # what newer data say against what is sealed
+
+
+class Correction(Version):
+    """A later version of a notarized device-day, out of late or corrected data; goes through the same states.
+
+    ``previous_wh`` is the energy of the version before. The newest version that is sealed is what is certified.
+    """
+
+    __tablename__ = "correction"
+    version: Mapped[int] = mapped_column(primary_key=True)
+    previous_wh: Mapped[int]
+    owed_wh: Mapped[int | None]  # by how much the chain raised the device's debt; empty until it is applied
+
+
+VERSIONS: tuple[type[Version], ...] = (DeviceDay, Correction)
 
 
 class ReviewDecision(Base):
@@ -140,7 +171,9 @@ class ReviewDecision(Base):
     device_id: Mapped[int]
     start: Mapped[int]
     version: Mapped[int]
-    decision: Mapped[str] = mapped_column(String(16))  # accept, reject
+    decision: Mapped[str] = mapped_column(String(16))  # accept, edit, reject
+    edits: Mapped[list[Any] | None]  # of an edit: [slot, Wh before, Wh after]
+    evidence: Mapped[str | None] = mapped_column(String(64))  # of an edit: sha256 hex of what it rests on
     reason: Mapped[str] = mapped_column(Text)
     profile_hash: Mapped[str] = mapped_column(String(66))
     reviewer: Mapped[str] = mapped_column(String(42))

@@ -12,11 +12,12 @@ body): docs/witness.md. Both sides survive the other being down, slow or lying.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -28,7 +29,6 @@ from aiohttp import web
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
-from eth_typing import Hash32
 from eth_utils import to_checksum_address
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -38,9 +38,11 @@ from .archive import ArchivedStatement, build_tree
 from .chain import ChainView, SignerSet
 from .checks import recover_signer
 from .config import OracleConfig, WitnessConfig
-from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Visibility
+from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Statement, Visibility
 from .errors import ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
-from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf
+from .merkle import root_from_proof
+from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf, token_id
+from .signer import Signer, as_signer
 from .store import SignedStatement, Store
 
 PROPOSAL_SCHEMA = "wattmark/proposal/1"
@@ -70,8 +72,9 @@ class Recomputed(Protocol):
     def visibility(self) -> Visibility: ...
 
 
-#: From a batch, the signed review decisions and the visibility of its devices.
-Recompute = Callable[[Batch, Sequence[dict[str, Any]], Visibility], Recomputed]
+#: From a batch, the signed review decisions, the visibility of its devices and, of a batch of corrections, the
+#: notarized statements before them (None else).
+Recompute = Callable[[Batch, Sequence[dict[str, Any]], Visibility, Mapping[DeviceDay, Statement] | None], Recomputed]
 
 
 class Malformed(OracleError):
@@ -154,14 +157,14 @@ class Proposal:
 
 
 def sign_own(
-    store: Store, account: LocalAccount, proposal: Proposal, records: Sequence[ArchivedStatement]
+    store: Store, account: Signer | LocalAccount, proposal: Proposal, records: Sequence[ArchivedStatement]
 ) -> tuple[str, bytes]:
     """``(address, signature)`` over statements that this process computed itself, remembered before it is given.
 
     Raises WitnessRefused with the device-days if it has signed other statements for them before.
     """
     try:
-        return account.address, _remember_and_sign(store, account, proposal, records)
+        return account.address, _remember_and_sign(store, as_signer(account), proposal, records)
     except Refused as refused:
         raise WitnessRefused(
             refused.reason, refusals={account.address: refused.reason}, device_days=refused.device_days
@@ -169,9 +172,12 @@ def sign_own(
 
 
 def _remember_and_sign(
-    store: Store, account: LocalAccount, proposal: Proposal, records: Sequence[ArchivedStatement]
+    store: Store, signer: Signer, proposal: Proposal, records: Sequence[ArchivedStatement]
 ) -> bytes:
     chain_id, root = proposal.domain.chain_id, _hex(proposal.batch.root)
+    if proposal.batch.kind is BatchKind.INTERIM:
+        # Evidence of a moment: it binds nobody to the day's figures, and nothing can be issued from it.
+        return signer.sign_batch(proposal.batch, proposal.domain)
     wanted = {
         (r.statement.device_id, r.statement.start, r.statement.version): (
             r.statement,
@@ -210,7 +216,7 @@ def _remember_and_sign(
                 )
     except IntegrityError:
         raise Refused("busy", "the same statements are being signed by another process; ask again") from None
-    return bytes(account.unsafe_sign_hash(Hash32(proposal.digest)).signature)
+    return signer.sign_batch(proposal.batch, proposal.domain)
 
 
 def _signed_within(session: Any, chain_id: int, start: int, end: int) -> dict[tuple[int, int], list[SignedStatement]]:
@@ -236,11 +242,11 @@ class Witness:
         self,
         chain: ChainView,
         store: Store,
-        account: LocalAccount,
+        account: Signer | LocalAccount,
         coordinators: Iterable[str],
         recompute: Recompute,
     ):
-        self.chain, self.store, self.account, self.recompute = chain, store, account, recompute
+        self.chain, self.store, self.signer, self.recompute = chain, store, as_signer(account), recompute
         self.coordinators = {to_checksum_address(address) for address in coordinators}
         if not self.coordinators:
             raise ConfigError("a witness needs the address of at least one coordinator; set coordinators")
@@ -252,7 +258,7 @@ class Witness:
             self._check_manifest(proposal)
             self._check_chain(proposal)
             records = self._check_figures(proposal)
-            return _remember_and_sign(self.store, self.account, proposal, records)
+            return _remember_and_sign(self.store, self.signer, proposal, records)
 
     def differences(
         self, proposal: Proposal, theirs: Iterable[tuple[int, int, int, bytes]]
@@ -297,8 +303,8 @@ class Witness:
         epoch = self.chain.call("Notary", "signerEpoch", at=now)
         if batch.signer_epoch != epoch:
             raise Refused("epoch", f"epoch {epoch} is current, not {batch.signer_epoch}")
-        if self.account.address not in self.chain.signer_set(epoch, now).signers:
-            raise Refused("not-appointed", f"{self.account.address} is not a signer of epoch {epoch}")
+        if self.signer.address not in self.chain.signer_set(epoch, now).signers:
+            raise Refused("not-appointed", f"{self.signer.address} is not a signer of epoch {epoch}")
         head = self.chain.call("Notary", "head", at=now) if batch.kind == BatchKind.FINAL else ZERO
         if batch.head != head:
             raise Refused("head", f"the chain of batches stands at {_hex(head)}")
@@ -347,20 +353,80 @@ class Witness:
         decisions = manifest.get("reviewTrail")
         if not isinstance(decisions, list) or not all(isinstance(entry, dict) for entry in decisions):
             raise Refused("review", "the review trail is not a list of decisions")
+        previous = self._previous(manifest) if "corrects" in manifest else None
+        if (manifest.get("kind") == "interim") is not (batch.kind is BatchKind.INTERIM):
+            raise Refused("manifest", "the manifest is of another kind of batch")
         try:
-            own = self.recompute(batch, decisions, visibility)
+            own = self.recompute(batch, decisions, visibility, previous)
         except ChainError:
             raise
         except OracleError as fault:
             # A raw file that was altered names the days that rest on it.
             raise Refused("recompute", str(fault), getattr(fault, "device_days", ())) from None
-        left_out = _withheld(manifest) | self._notarized_elsewhere(batch)
-        records = [r for r in own.records if (r.statement.device_id, r.statement.start) not in left_out]
+        if batch.kind is BatchKind.INTERIM:
+            records = list(own.records)
+        elif previous is not None:
+            # What a correction leaves out stays as it is notarized; nothing is hidden by that.
+            withheld = _withheld(manifest)
+            records = [r for r in own.records if (r.statement.device_id, r.statement.start) not in withheld]
+        else:
+            left_out = _withheld(manifest) | self._notarized_elsewhere(batch)
+            records = [r for r in own.records if (r.statement.device_id, r.statement.start) not in left_out]
         if records and build_tree(records).root != batch.root:
             # A witness that was away when others notarized finds their certificates on the chain.
             records = [r for r in records if not self._is_certified(r)]
         records.sort(key=lambda r: (r.statement.device_id, r.statement.start, r.statement.version))
         return records, _restricted(own.policy, {record.statement.device_id for record in records})
+
+    def _previous(self, manifest: dict[str, Any]) -> dict[DeviceDay, Statement]:
+        """The statements that a batch of corrections follows, each seen to be in a notarized batch and the newest one there.
+
+        What the chain has corrected already to that version or beyond cannot be followed from an older one.
+        """
+        previous: dict[DeviceDay, Statement] = {}
+        for entry in _list(manifest["corrects"]):
+            if not isinstance(entry, dict):
+                raise Refused("manifest", "corrects is not a list of statements")
+            try:
+                statement = Statement(
+                    _whole(entry, "deviceId", 64),
+                    _whole(entry, "start", 40),
+                    _whole(entry, "duration", 32),
+                    _whole(entry, "version", 32),
+                    _whole(entry, "energyWh", 64),
+                    _whole(entry, "previousWh", 64),
+                    _bytes32(entry.get("profileHash"), "profileHash"),
+                )
+                root = _bytes32(entry.get("root"), "root")
+                proof = [_bytes32(part, "proof") for part in _list(entry.get("proof"))]
+            except Malformed as fault:
+                raise Refused("manifest", f"corrects: {fault}") from None
+            day = statement.device_id, statement.start
+            notarization = self.chain.notarization(root)
+            if notarization.status is BatchStatus.NONE or notarization.kind != BatchKind.FINAL:
+                raise Refused(
+                    "version", f"no final batch {_hex(root)} is notarized that {_days([day])} could follow", [day]
+                )
+            if root_from_proof(statement_leaf(statement), proof) != root:
+                raise Refused("version", f"the statement before {_days([day])} is not in batch {_hex(root)}", [day])
+            name = token_id(statement.device_id, statement.start, statement.duration)
+            if self.chain.call("EnergyCertificate", "correctionOf", name)[0] > statement.version:
+                raise Refused("version", f"the chain has a later version of {_days([day])}", [day])
+            if self._has_signed_after(statement):
+                raise Refused("already-signed", f"a version after that is signed already for {_days([day])}", [day])
+            previous[day] = statement
+        return previous
+
+    def _has_signed_after(self, statement: Statement) -> bool:
+        """Whether this witness signed a version that is two or more ahead of ``statement``."""
+        ahead = select(SignedStatement.version).where(
+            SignedStatement.chain_id == self.chain.config.chain_id,
+            SignedStatement.device_id == statement.device_id,
+            SignedStatement.start == statement.start,
+            SignedStatement.version > statement.version + 1,
+        )
+        with self.store.session() as session:
+            return session.scalars(ahead).first() is not None
 
     def _notarized_elsewhere(self, batch: Batch) -> set[DeviceDay]:
         with self.store.session() as session:
@@ -415,19 +481,16 @@ def _differing_keys(theirs: Any, ours: dict[str, Any], path: str = "") -> str:
 def serve(config: OracleConfig) -> None:
     """Run the witness of ``config`` until it is told to end."""
     from . import sealing
-    from .keys import load_account
+    from .signer import open_signer
 
     if config.key is None:
         raise ConfigError(f"{config.file} names no key, so this witness could not sign; `keys create` makes one")
     store = Store.open(config.database_url)
 
-    def recompute(batch: Batch, decisions: Sequence[dict[str, Any]], visibility: Visibility) -> Recomputed:
-        return sealing.recompute(config, store, batch, decisions, visibility)
-
-    chain = ChainView(config.network)
-    witness = Witness(chain, store, load_account(config.key), config.coordinators, recompute)
+    chain, recompute = ChainView(config.network), functools.partial(sealing.recompute, config, store)
+    witness = Witness(chain, store, open_signer(config.key), config.coordinators, recompute)
     host, _, port = config.listen.rpartition(":")
-    log.info("listening", host=host, port=int(port), address=witness.account.address)
+    log.info("listening", host=host, port=int(port), address=witness.signer.address)
     web.run_app(application(witness), host=host, port=int(port), print=None, access_log=None)
 
 
@@ -445,7 +508,7 @@ def application(witness: Witness) -> web.Application:
                 days = [list(day) for day in refused.device_days]
                 return answer | {"decision": "refuse", "code": refused.code, "reason": str(refused), "deviceDays": days}
             log.info("signed", root=answer["root"])
-            return answer | {"decision": "sign", "signer": witness.account.address, "signature": _hex(signature)}
+            return answer | {"decision": "sign", "signer": witness.signer.address, "signature": _hex(signature)}
 
         return await _answer(witness, request, judge)
 
@@ -469,7 +532,7 @@ def application(witness: Witness) -> web.Application:
         return await _answer(witness, request, compare)
 
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"address": witness.account.address, "chainId": witness.chain.config.chain_id})
+        return web.json_response({"address": witness.signer.address, "chainId": witness.chain.config.chain_id})
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.router.add_get("/v1/health", health)
@@ -487,34 +550,34 @@ async def _answer(witness: Witness, request: web.Request, work: Callable[[Any], 
     try:
         body = await asyncio.wait_for(request.read(), READ_SECONDS)
     except web.HTTPRequestEntityTooLarge:
-        return _signed(witness.account, {"error": f"the body exceeds {MAX_BODY_BYTES} bytes"}, 413)
+        return _signed(witness.signer, {"error": f"the body exceeds {MAX_BODY_BYTES} bytes"}, 413)
     except TimeoutError:
-        return _signed(witness.account, {"error": f"the body did not arrive within {READ_SECONDS:.0f} s"}, 408)
+        return _signed(witness.signer, {"error": f"the body did not arrive within {READ_SECONDS:.0f} s"}, 408)
     sender = message_signer(body, request.headers.get(SIGNATURE_HEADER, ""))
     if sender not in witness.coordinators:
-        return _signed(witness.account, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}, 401)
+        return _signed(witness.signer, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}, 401)
     try:
-        return _signed(witness.account, await work(_parse_json(body)), 200)
+        return _signed(witness.signer, await work(_parse_json(body)), 200)
     except Malformed as fault:
-        return _signed(witness.account, {"error": str(fault)}, 400)
+        return _signed(witness.signer, {"error": str(fault)}, 400)
     except ChainError as fault:
-        return _signed(witness.account, {"error": f"the chain cannot be read: {fault}"}, 503)
+        return _signed(witness.signer, {"error": f"the chain cannot be read: {fault}"}, 503)
     except TimeoutError:
-        return _signed(witness.account, {"error": "recomputing took too long; ask again"}, 503)
+        return _signed(witness.signer, {"error": "recomputing took too long; ask again"}, 503)
     except Exception as fault:
         log.error("failed", error=type(fault).__name__)
-        return _signed(witness.account, {"error": "internal error; the witness's log has more"}, 500)
+        return _signed(witness.signer, {"error": "internal error; the witness's log has more"}, 500)
 
 
-def _signed(account: LocalAccount, message: dict[str, Any], status: int) -> web.Response:
+def _signed(signer: Signer, message: dict[str, Any], status: int) -> web.Response:
     body = json.dumps(message).encode()
-    headers = {SIGNATURE_HEADER: sign_message(account, body)}
+    headers = {SIGNATURE_HEADER: sign_message(signer, body)}
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
-def sign_message(account: LocalAccount, body: bytes) -> str:
+def sign_message(account: Signer | LocalAccount, body: bytes) -> str:
     """Header value for a body: EIP-191 personal signature over its keccak256."""
-    return _hex(bytes(account.sign_message(encode_defunct(keccak256(body))).signature))
+    return _hex(as_signer(account).sign_message(keccak256(body)))
 
 
 def message_signer(body: bytes, signature: str) -> str | None:
@@ -535,7 +598,7 @@ def collect_signatures(
     proposal: Proposal,
     records: Sequence[ArchivedStatement],
     witnesses: Sequence[WitnessConfig],
-    account: LocalAccount,
+    account: Signer | LocalAccount,
     signer_set: SignerSet,
     *,
     own: Callable[[], tuple[str, bytes]] | None = None,
@@ -572,7 +635,7 @@ async def _ask_all(
     proposal: Proposal,
     records: Sequence[ArchivedStatement],
     witnesses: Sequence[WitnessConfig],
-    account: LocalAccount,
+    account: Signer | LocalAccount,
     signer_set: SignerSet,
     needed: int,
     timeout_seconds: float,
@@ -615,7 +678,7 @@ async def _ask(
     witness: WitnessConfig,
     proposal: Proposal,
     records: Sequence[ArchivedStatement],
-    account: LocalAccount,
+    account: Signer | LocalAccount,
 ) -> bytes:
     """One witness's verified signature, or Refused with the reason and, where it can name them, the device-days."""
     answer = await _post(http, witness, "/v1/proposals", proposal.to_json(), account)
@@ -647,7 +710,7 @@ async def _ask(
 
 
 async def _post(
-    http: aiohttp.ClientSession, witness: WitnessConfig, path: str, message: Any, account: LocalAccount
+    http: aiohttp.ClientSession, witness: WitnessConfig, path: str, message: Any, account: Signer | LocalAccount
 ) -> dict[str, Any]:
     body = json.dumps(message).encode()
     headers = {SIGNATURE_HEADER: sign_message(account, body), "Content-Type": "application/json"}

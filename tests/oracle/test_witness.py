@@ -83,8 +83,8 @@ class House:
     def witness(self, index=1, files=None):
         config, store = self.equip(f"witness-{index}", files)
 
-        def recompute(batch, decisions, visibility):
-            return sealing.recompute(config, store, batch, decisions, visibility)
+        def recompute(batch, decisions, visibility, previous):
+            return sealing.recompute(config, store, batch, decisions, visibility, previous)
 
         return Witness(self.chain, store, self.node.witnesses[index], [self.account.address], recompute)
 
