@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from .chain import Chain
+    from .signer import Signer
     from .store import Store
 
 EXIT_CHAIN, EXIT_REFUSED, EXIT_NOT_VERIFIED, EXIT_INTERRUPTED = 4, 3, 8, 130
@@ -69,22 +70,22 @@ class Desk:
         return Chain.open(self.config.network)
 
     @cached_property
-    def account(self) -> LocalAccount:
-        from .keys import load_account
+    def account(self) -> Signer:
+        from .signer import open_signer
 
         if self.config.key is None:
             raise ConfigError(
                 f"{self.config.file} names no key, so nothing can be signed or sent; `keys create` makes one"
             )
-        return load_account(self.config.key)
+        return open_signer(self.config.key)
 
     @cached_property
     def reviewer(self) -> LocalAccount:
         from .keys import load_account
 
         key = self.config.review_key or self.config.key
-        if key is None:
-            raise ConfigError(f"{self.config.file} names neither review_key nor key, so no decision can be signed")
+        if not isinstance(key, KeyFile):
+            raise ConfigError(f"{self.config.file} names no keystore as review_key or key, so no decision can be signed")
         return load_account(key)
 
 
@@ -655,7 +656,9 @@ def keys_show(desk: Desk, as_json: bool) -> None:
     from .keys import keystore_address
 
     named = {"key": desk.config.key, "review_key": desk.config.review_key}
-    addresses = {name: keystore_address(key) for name, key in named.items() if key}
+    addresses = {
+        name: keystore_address(key) if isinstance(key, KeyFile) else key.address for name, key in named.items() if key
+    }
     if as_json:
         print_json(addresses)
     else:

@@ -45,6 +45,22 @@ class KeyFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteKey:
+    """An account whose key a JSON-RPC signer at ``url`` keeps (Web3Signer and its like).
+
+    ``ca_file`` replaces the system's authorities for its TLS; ``certificate`` and ``certificate_key`` (PEM) are ours
+    where it asks for one.
+    """
+
+    url: str
+    address: str
+    ca_file: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class WitnessConfig:
     """A witness to ask for a signature: the base ``url`` of its service and the ``address`` it signs with."""
 
@@ -68,7 +84,7 @@ class OracleConfig:
     archive_folder: Path
     device_keys_folder: Path
     network: NetworkConfig
-    key: KeyFile | None = None
+    key: KeyFile | RemoteKey | None = None
     review_key: KeyFile | None = None
     reviewers: tuple[str, ...] = ()
     witnesses: tuple[WitnessConfig, ...] = ()
@@ -102,8 +118,8 @@ class OracleConfig:
                 finality_depth=_finality(network),
                 timeout_seconds=float(network.whole("timeout_seconds", 10, least=1)),
             ),
-            key=_key(top, "key"),
-            review_key=_key(top, "review_key"),
+            key=_key(top),
+            review_key=_key_file(top, "review_key", top.take("review_key")),
             reviewers=tuple(top.address(value) for value in top.texts("reviewers")),
             witnesses=tuple(_witness(section) for section in top.sections("witnesses")),
             coordinators=tuple(top.address(value) for value in top.texts("coordinators")),
@@ -141,6 +157,9 @@ class _Section:
 
     def path(self, key: str) -> Path:
         return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
+
+    def path_or_none(self, key: str) -> Path | None:
+        return self.path(key) if key in self._left else None
 
     def whole(self, key: str, default: int | None = None, *, least: int = 0) -> int:
         value = self.take(key, default)
@@ -215,12 +234,31 @@ def _listen(top: _Section) -> str:
     return text
 
 
-def _key(top: _Section, name: str) -> KeyFile | None:
-    value = top.take(name)
+def _key_file(top: _Section, name: str, value: Any) -> KeyFile | None:
     if value is None:
         return None
     section = _Section(top.file, name, value)
     key = KeyFile(section.path("keystore"), section.path("password_file"))
+    section.close()
+    return key
+
+
+def _key(top: _Section) -> KeyFile | RemoteKey | None:
+    """``key``: a keystore with its password file, or the ``remote`` signer that keeps the key of an ``address``."""
+    value = top.take("key")
+    if not isinstance(value, dict) or "remote" not in value:
+        return _key_file(top, "key", value)
+    section = _Section(top.file, "key", value)
+    key = RemoteKey(
+        url=section.url(section.text("remote")),
+        address=section.address(section.take("address")),
+        ca_file=section.path_or_none("ca_file"),
+        certificate=section.path_or_none("certificate"),
+        certificate_key=section.path_or_none("certificate_key"),
+        timeout_seconds=float(section.whole("timeout_seconds", 10, least=1)),
+    )
+    if (key.certificate is None) != (key.certificate_key is None):
+        raise section.fail("certificate", "given together with certificate_key")
     section.close()
     return key
 

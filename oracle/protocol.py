@@ -172,6 +172,36 @@ def batch_digest(batch: Batch, domain: NotaryDomain) -> bytes:
     return keccak256(b"\x19\x01" + domain_separator(domain) + struct_hash)
 
 
+def batch_typed_data(batch: Batch, domain: NotaryDomain) -> dict[str, Any]:
+    """What :func:`batch_digest` is the digest of, as the JSON that ``eth_signTypedData_v4`` takes."""
+    fields = [dict(zip(("type", "name"), field.split(), strict=True)) for field in _members(BATCH_TYPE)]
+    message = {
+        field["name"]: "0x" + value.hex() if isinstance(value, bytes) else str(value)
+        for field, value in zip(fields, batch_fields(batch), strict=True)
+    }
+    return {
+        "types": {
+            "EIP712Domain": [
+                dict(zip(("type", "name"), field.split(), strict=True)) for field in _members(DOMAIN_TYPE)
+            ],
+            "Batch": fields,
+        },
+        "primaryType": "Batch",
+        "domain": {
+            "name": NOTARY_NAME,
+            "version": NOTARY_VERSION,
+            "chainId": domain.chain_id,
+            "verifyingContract": domain.contract,
+        },
+        "message": message,
+    }
+
+
+def _members(struct: str) -> list[str]:
+    """``["uint8 kind", …]`` of an EIP-712 type string."""
+    return struct.partition("(")[2].removesuffix(")").split(",")
+
+
 def next_head(head: bytes, digest: bytes) -> bytes:
     """Head of the chain of FINAL batches after one with ``digest``: keccak256(head, digest)."""
     return keccak256(head + digest)

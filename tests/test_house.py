@@ -24,7 +24,7 @@ CI = bool(os.environ.get("CI"))
 LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "estimation", "balance", "assessment", "merkle", "verify"},
-    {"archive", "store", "chain", "config", "keys", "outbox", "review"},
+    {"archive", "store", "chain", "config", "keys", "signer", "outbox", "review"},
     {"checks", "intake", "pipeline", "sealing", "reports", "issuance", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
