@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,10 +98,15 @@ class Archive:
 
     def record(self, device_id: int, start: int) -> ArchivedStatement | None:
         """The statement of a device and period start in this batch, if there is one."""
-        for record in self.records:
-            if record.statement.device_id == device_id and record.statement.start == start:
-                return record
-        return None
+        # Records stand in this order in every archive that leads to its root; a damaged one may lose the order too.
+        at = bisect_left(self.records, (device_id, start), key=_place)
+        if at < len(self.records) and _place(self.records[at]) == (device_id, start):
+            return self.records[at]
+        return next((record for record in self.records if _place(record) == (device_id, start)), None)
+
+
+def _place(record: ArchivedStatement) -> tuple[int, int]:
+    return record.statement.device_id, record.statement.start
 
 
 def build_tree(records: Iterable[ArchivedStatement]) -> MerkleTree:

@@ -98,6 +98,11 @@ class ChainFacts:
         self._fault = None
 
     @property
+    def failed(self) -> bool:
+        """Whether the chain could not be read; every further question answers with the same error."""
+        return self._fault is not None
+
+    @property
     def domain(self) -> NotaryDomain:
         return self.chain.domain
 
