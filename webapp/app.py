@@ -176,11 +176,12 @@ def create_app(config: WebConfig) -> APIFlask:
     _headers(app)
     _errors(app)
 
-    from . import api
+    from . import api, etherscan
     from .pages import register
 
     api.install(app)
     register(app)
+    app.register_blueprint(etherscan.blueprint)
     return app
 
 
@@ -234,7 +235,7 @@ def _language(languages: tuple[str, ...]) -> str:
 def _templates(app: APIFlask, built: Services) -> None:
     filters = (
         words.kwh, words.mass, words.number, words.utc, words.iso, words.day, words.isoday, words.age, words.short, words.tame,
-        words.act, words.hours, words.month, words.figures,
+        words.act, words.hours, words.ether, words.month, words.figures,
     )  # fmt: skip
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(
@@ -310,7 +311,8 @@ def _headers(app: APIFlask) -> None:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if request.path.startswith("/static/"):
-            response.headers["Cache-Control"] = "public, max-age=86400"
+            # Without a version in their address (scripts import each other so) files are asked for anew.
+            response.headers["Cache-Control"] = "public, max-age=86400" if "v" in request.args else "no-cache"
         else:
             response.headers.setdefault("Cache-Control", "no-cache")
             response.headers.add("Vary", "Accept-Language, Cookie")

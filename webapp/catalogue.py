@@ -20,6 +20,13 @@ from oracle.domain import CheckResult
 from oracle.errors import ArchiveError
 from oracle.protocol import BYTES_PER_SLOT, statement_leaf
 
+_EVIDENCE = """
+CREATE TABLE evidence (file_hash TEXT, root TEXT, device_id TEXT, start INTEGER, PRIMARY KEY (file_hash, root, device_id, start))
+    WITHOUT ROWID;
+CREATE INDEX evidence_root ON evidence (root);
+DELETE FROM archive;
+PRAGMA user_version = 2;
+"""
 _SCHEMA = """
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE archive (root TEXT PRIMARY KEY, stamp TEXT NOT NULL, present INTEGER NOT NULL, problem TEXT);
@@ -34,7 +41,6 @@ CREATE TABLE validation (root TEXT, device_id TEXT, start INTEGER, version INTEG
 CREATE TABLE job (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NULL, total INTEGER NOT NULL DEFAULT 0,
     done INTEGER NOT NULL DEFAULT 0, counts TEXT NOT NULL DEFAULT '{}', problem TEXT, created_at INTEGER NOT NULL,
     finished_at INTEGER, seconds REAL);
-PRAGMA user_version = 1;
 """
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
@@ -50,8 +56,11 @@ class Catalogue:
         path.touch(mode=0o600)
         with self.connection() as db:
             db.execute("PRAGMA journal_mode=WAL")
-            if not db.execute("PRAGMA user_version").fetchone()[0]:
-                db.executescript(_SCHEMA)
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if not version:
+                db.executescript(_SCHEMA + _EVIDENCE)
+            elif version == 1:
+                db.executescript(_EVIDENCE)
             # A job that was running when the process ended will not go on.
             db.execute(
                 "UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING)
@@ -72,6 +81,17 @@ class Catalogue:
             db.execute("INSERT OR IGNORE INTO setting VALUES (?, ?)", (name, secrets.token_hex(32)))
             value: str = db.execute("SELECT value FROM setting WHERE key = ?", (name,)).fetchone()[0]
             return value
+
+    def mark(self) -> str:
+        """Changes whenever anything in the database does."""
+        parts = []
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                status = path.stat()
+                parts.append(f"{status.st_mtime_ns}:{status.st_size}")
+            except OSError:
+                parts.append("-")
+        return " ".join(parts)
 
     # -- archives -----------------------------------------------------------------------------------
 
@@ -114,6 +134,12 @@ class Catalogue:
                  "0x" + statement_leaf(s).hex(), sum(1 for quality in record.profile[BYTES_PER_SLOT - 1 :: BYTES_PER_SLOT] if quality))
                 for record in archive.records
                 for s in (record.statement,)
+            ])  # fmt: skip
+            db.execute("DELETE FROM evidence WHERE root = ?", (root,))
+            db.executemany("INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?)", [
+                ("0x" + digest.hex(), root, str(record.statement.device_id), record.statement.start)
+                for record in archive.records
+                for digest in record.evidence
             ])  # fmt: skip
         db.execute("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?)", (root, stamp, archive is not None, problem))
         db.execute("COMMIT")

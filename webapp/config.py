@@ -57,7 +57,8 @@ class RateLimits:
                     limits.parse_many(str(section[name]))
                 except ValueError:
                     raise ValueError(f"limits.{name} must be like '300 per minute', not {section[name]!r}") from None
-        return cls(**{name: value if value is None else str(value) for name, value in section.items()})
+        told: dict[str, Any] = {name: None if value is None else str(value) for name, value in section.items()}
+        return cls(**told)
 
     @classmethod
     def none(cls) -> RateLimits:

@@ -1,35 +1,29 @@
 """Questions to the index: every answer is a dictionary or list that JSON can carry.
 
-Amounts of certificates are Wh, of outcomes grams; times are UTC seconds; lists come in pages of
-``{"rows": […], "next": cursor or None}``, newest first.
+Amounts of certificates are Wh, of outcomes grams; times are UTC seconds. Lists are those of :mod:`webapp.tables`, in pages of
+``{"rows": […], "next": cursor or None}``.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
-
-import orjson
 
 from oracle.errors import ProtocolError
 from oracle.protocol import parse_token_id
 
-from .index import ZERO, Index
+from . import tables
+from .index import Index
+from .tables import CERTIFICATE, OUTCOME, PAGE_ROWS, ZERO, Dress, Query, Row
 
-PAGE_ROWS = 50
-CERTIFICATE, OUTCOME = "EnergyCertificate", "MitigationOutcome"
 TOKENS = {"certificate": CERTIFICATE, "outcome": OUTCOME}
 FOREVER = (1 << 40) - 1
-
-Row = dict[str, Any]
-
-
-class BadCursor(ValueError):
-    """A page cursor that no page gave out."""
+#: Rows that are read and dressed together where a whole list is written out.
+STREAM_ROWS = 200
 
 
 def certificate_parts(token: str) -> Row:
@@ -77,29 +71,53 @@ class Explorer:
         value = self.db.execute(sql, parameters).fetchone()[0]
         return int(value or 0)
 
-    def page(
-        self, sql: str, parameters: Sequence[Any], keys: Sequence[str], cursor: str | None, *, rows: int = PAGE_ROWS
-    ) -> dict[str, Any]:
-        """One page of ``sql`` (which ends in its WHERE clause) by keyset, all ``keys`` falling.
+    def page(self, query: Query, dress: Dress | None = None) -> dict[str, Any]:
+        """One page of a table: ``{"rows", "next"}``. Raises BadQuery for a cursor that no page of it gave out."""
+        answers = self.db.execute(*query.sql()).fetchall()
+        more, answers = len(answers) > query.rows, answers[: query.rows]
+        rows = query.dressed([query.row(dict(answer)) for answer in answers], self._dress(query, dress))
+        return {"rows": rows, "next": query.cursor(dict(answers[-1])) if more else None}
 
-        ``keys`` are columns of the answer; a cursor is their values at a page's last row.
-        """
-        values = list(parameters)
-        sql = f"SELECT * FROM ({sql}) AS rows"
-        if cursor:
-            try:
-                at = orjson.loads(bytes.fromhex(cursor))
-            except ValueError:
-                at = None
-            if not isinstance(at, list) or len(at) != len(keys) or not all(isinstance(v, int | str) for v in at):
-                raise BadCursor(cursor)
-            sql += f" WHERE ({', '.join(keys)}) < ({', '.join('?' * len(keys))})"
-            values += at
-        sql += f" ORDER BY {', '.join(key + ' DESC' for key in keys)} LIMIT {rows + 1}"
-        found = [dict(row) for row in self.db.execute(sql, values)]
-        more, found = len(found) > rows, found[:rows]
-        following = json.dumps([found[-1][key] for key in keys]).encode().hex() if more else None
-        return {"rows": found, "next": following}
+    def stream(self, query: Query, dress: Dress | None = None) -> Iterator[Row]:
+        """Every row of a query, whatever its page; read as they are taken, in one state of the index."""
+        answers = self.db.execute(*query.sql(whole=True))
+        while chunk := list(islice(answers, STREAM_ROWS)):
+            yield from query.dressed([query.row(dict(answer)) for answer in chunk], self._dress(query, dress))
+
+    def _dress(self, query: Query, more: Dress | None) -> Dress:
+        """What this class itself knows of the rows of a table, and then ``more``."""
+        own = {
+            tables.HOLDINGS: self._dress_holdings, tables.RETIREMENTS: self._dress_retirements,
+            tables.CONVERSIONS: self._dress_conversions, tables.OUTCOMES: self._dress_outcomes,
+        }.get(query.table)  # fmt: skip
+
+        def dress(rows: list[Row]) -> None:
+            for step in (own, more):
+                if step:
+                    step(rows)
+
+        return dress
+
+    def _dress_holdings(self, rows: list[Row]) -> None:
+        for row in rows:
+            row |= {"estimate": False, "illustrative": False}
+            if row["contract"] == CERTIFICATE:
+                row |= certificate_parts(row["id"])
+            else:
+                row |= self._standing([row["id"]])
+
+    def _dress_retirements(self, rows: list[Row]) -> None:
+        for row in rows:
+            row |= self._standing(row["ids"].split(",") if row["contract"] == OUTCOME else ())
+
+    def _dress_conversions(self, rows: list[Row]) -> None:
+        for row in rows:
+            row["outcome"] = outcome_parts(row["outcome_id"]) | self._standing([row["outcome_id"]])
+
+    def _dress_outcomes(self, rows: list[Row]) -> None:
+        for row in rows:
+            parts = outcome_parts(row["id"])
+            row |= {**parts, "factor": self.factor(parts["factor_id"])}
 
     # -- overview -----------------------------------------------------------------------------------
 
@@ -132,11 +150,30 @@ class Explorer:
             "devices": self.number("SELECT COUNT(*) FROM device"),
         }
 
+    def breakdown(self) -> dict[str, list[Row]]:
+        """Issued, live, retired and converted Wh by technology, grid zone and month of production (UTC, ``YYYY-MM``)."""
+        sums = ", ".join(f"SUM({name}) AS {name}" for name in ("issued_wh", "live_wh", "retired_wh", "converted_wh"))
+        keys = {
+            "technology": tables.TECHNOLOGY_SQL,
+            "grid_zone": "grid_zone",
+            "month": "strftime('%Y-%m', start, 'unixepoch')",
+        }
+        # Each certificate is summed once, then grouped three ways.
+        grouped = " UNION ALL ".join(
+            f"SELECT '{name}' AS part, {sql} AS key, {sums} FROM certificate GROUP BY 2" for name, sql in keys.items()
+        )
+        rows = self.all(
+            f"WITH certificate AS MATERIALIZED ({tables.CERTIFICATES.select}) {grouped} ORDER BY part, key"
+        )
+        return {
+            name: [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == name] for name in keys
+        }
+
     # -- devices ------------------------------------------------------------------------------------
 
-    def devices(self) -> list[Row]:
+    def device_ids(self) -> list[str]:
         rows = self.all("SELECT device_id FROM device ORDER BY LENGTH(device_id), device_id")
-        return [device for row in rows if (device := self.device(row["device_id"]))]
+        return [row["device_id"] for row in rows]
 
     def device(self, device_id: str) -> Row | None:
         """A device with its terms as they stand now, what was changed, and its totals."""
@@ -147,7 +184,7 @@ class Explorer:
         changes = self.all(
             "SELECT c.field, c.value, c.since, c.tx, b.timestamp AS time FROM device_change c JOIN block b ON b.number = c.block"
             " WHERE device_id = ? ORDER BY c.since, c.block, c.log_index", device_id)  # fmt: skip
-        now = int(time.time())
+        now = self.number(f"SELECT {tables.AS_OF}")
         for change in changes:
             if change["field"] == "active_until" or change["since"] <= now:
                 device[change["field"]] = change["value"] if change["field"] == "account" else int(change["value"])
@@ -172,122 +209,62 @@ class Explorer:
 
     # -- batches and statements ---------------------------------------------------------------------
 
-    _BATCH = (
-        "SELECT n.*, b.timestamp AS notarized_at, r.reason AS revoked_reason, r.by AS revoked_by, r.tx AS revoked_tx,"
-        " (SELECT SUM(energy_wh) FROM issuance i WHERE i.root = n.root AND i.event = 'Issued') AS issued_wh,"
-        " a.problem AS archive_problem, a.root IS NOT NULL AND a.present AS archive_present"
-        " FROM notarization n JOIN block b ON b.number = n.block LEFT JOIN revocation r ON r.root = n.root"
-        " LEFT JOIN web.archive a ON a.root = n.root"
-    )
-
-    def batches(self, cursor: str | None = None, rows: int = PAGE_ROWS) -> dict[str, Any]:
-        page = self.page(self._BATCH, (), ("block", "log_index"), cursor, rows=rows)
-        page["rows"] = [self._batch(row) for row in page["rows"]]
-        return page
+    def batches(self, rows: int = PAGE_ROWS) -> list[Row]:
+        """The last batches notarized."""
+        return list(self.page(tables.BATCHES.query({}, rows=rows))["rows"])
 
     def batch(self, root: str) -> Row | None:
-        row = self.one(f"{self._BATCH} WHERE n.root = ?", root)
-        return self._batch(row) if row else None
+        query = tables.BATCHES.query({})
+        row = self.one(f"SELECT * FROM ({tables.BATCHES.select}) WHERE root = ?", root)
+        return query.dressed([query.row(row)], None)[0] if row else None
 
-    @staticmethod
-    def _batch(row: Row) -> Row:
-        return {**row, "signers": json.loads(row["signers"]), "issued_wh": row["issued_wh"] or 0}
-
-    def statements(
-        self, *, root: str | None = None, device_id: str | None = None, first: int | None = None, last: int | None = None,
-        result: str | None = None, cursor: str | None = None, rows: int = PAGE_ROWS,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Rows of the checks table. A notarized batch whose archive was never seen is one row without a device.
-
-        ``first`` and ``last`` bound the period's start (UTC seconds, inclusive); ``result`` is a verdict or ``"unchecked"``.
-        """
-        where, values = self._statement_filter(root, device_id, first, last, result)
-        return self.page(
-            f"{self._STATEMENT} {where}", values, ("start", "device_order", "root", "version"), cursor, rows=rows
-        )
-
-    def statement_keys(self, **filters: Any) -> list[Row]:
-        """Root, device and start of every statement that the filters of :meth:`statements` leave."""
-        where, values = self._statement_filter(
-            filters.get("root"),
-            filters.get("device_id"),
-            filters.get("first"),
-            filters.get("last"),
-            filters.get("result"),
-        )
+    def statement_keys(self, scope: Mapping[str, str]) -> list[Row]:
+        """Root, device and start of every statement that these filters of the checks table leave."""
+        where, values = tables.CHECKS.where(scope)
+        where = f"WHERE {where}" if where else ""
         order = "ORDER BY root, device_id, start"
-        return self.all(f"SELECT root, device_id, start, version FROM ({self._STATEMENT} {where}) {order}", *values)
+        return self.all(
+            f"SELECT root, device_id, start, version FROM ({tables.CHECKS.select}) {where} {order}", *values
+        )
 
     def statement(self, root: str, device_id: str, start: int) -> Row | None:
-        sql = f"{self._STATEMENT} WHERE n.root = ? AND COALESCE(s.device_id, '') = ? AND COALESCE(s.start, n.start) = ?"
+        sql = f"{tables.CHECKS.select} WHERE n.root = ? AND COALESCE(s.device_id, '') = ? AND COALESCE(s.start, n.start) = ?"
         return self.one(sql + " ORDER BY s.version DESC", root, device_id, start)
+
+    def statement_row(self, root: str, device_id: str, start: int) -> Row | None:
+        """The same as a row of the checks table."""
+        query, row = tables.CHECKS.query({}), self.statement(root, device_id, start)
+        return query.dressed([query.row(row)], None)[0] if row else None
+
+    def day_statement(self, device_id: str, start: int) -> Row | None:
+        """The statement in force for the UTC day that begins at ``start``: the first period's latest version."""
+        sql = f"{tables.CHECKS.select} WHERE s.device_id = ? AND s.start BETWEEN ? AND ? + 86399"
+        return self.one(f"{sql} ORDER BY s.start, s.version DESC, n.block DESC", device_id, start, start)
 
     def statement_counts(self) -> dict[str, int]:
         """Statements by the headline of their last validation."""
-        sql = f"SELECT COALESCE(headline, 'unchecked') AS result, COUNT(*) AS n FROM ({self._STATEMENT}) GROUP BY 1"
+        sql = f"SELECT COALESCE(headline, 'unchecked') AS result, COUNT(*) AS n FROM ({tables.CHECKS.select}) GROUP BY 1"
         return {row["result"]: row["n"] for row in self.all(sql)}
 
-    _STATEMENT = (
-        "SELECT n.root, COALESCE(s.device_id, '') AS device_id, COALESCE(s.start, n.start) AS start,"
-        " printf('%020s', COALESCE(s.device_id, '')) AS device_order, COALESCE(s.version, 0) AS version,"
-        " COALESCE(s.duration, n.end - n.start) AS duration, s.energy_wh, s.previous_wh, s.profile_hash, s.leaf, s.readings,"
-        " n.block, n.tx, n.kind, b.timestamp AS notarized_at, v.headline, v.data, v.inclusion, v.finality, v.authority,"
-        " v.calculated, v.reasons, v.checked_at"
-        " FROM notarization n JOIN block b ON b.number = n.block LEFT JOIN web.statement s ON s.root = n.root"
-        " LEFT JOIN web.validation v ON v.root = n.root AND v.device_id = COALESCE(s.device_id, '')"
-        " AND v.start = COALESCE(s.start, n.start) AND v.version = COALESCE(s.version, 0)"
-    )
-
-    @staticmethod
-    def _statement_filter(
-        root: str | None, device_id: str | None, first: int | None, last: int | None, result: str | None
-    ) -> tuple[str, list[Any]]:
-        terms: list[tuple[str, Any]] = []
-        if root:
-            terms.append(("n.root = ?", root))
-        if device_id:
-            terms.append(("s.device_id = ?", device_id))
-        if first is not None:
-            terms.append(("COALESCE(s.start, n.start) >= ?", first))
-        if last is not None:
-            terms.append(("COALESCE(s.start, n.start) <= ?", last))
-        if result:
-            terms.append(("COALESCE(v.headline, 'unchecked') = ?", result))
-        where = "WHERE " + " AND ".join(sql for sql, _ in terms) if terms else ""
-        return where, [value for _, value in terms]
+    def evidence(self, file_hash: str) -> list[Row]:
+        """Statements whose evidence names this raw meter file (SHA-256 as 0x text), newest first."""
+        return self.all(
+            "SELECT DISTINCT e.root, e.device_id, e.start FROM web.evidence e JOIN notarization n USING (root)"
+            " WHERE e.file_hash = ? ORDER BY e.start DESC, e.root", file_hash)  # fmt: skip
 
     def device_days(self, device_id: str) -> list[Row]:
         """Latest notarized statement of each period of a device, with whether it was issued and its last result."""
         return self.all(
             f"SELECT x.*, EXISTS (SELECT 1 FROM issuance i WHERE i.event = 'Issued' AND i.device_id = x.device_id"
-            f" AND i.start = x.start) AS issued, MAX(x.version) FROM ({self._STATEMENT} WHERE s.device_id = ?) x"
+            f" AND i.start = x.start) AS issued, MAX(x.version) FROM ({tables.CHECKS.select} WHERE s.device_id = ?) x"
             " GROUP BY x.start ORDER BY x.start", device_id)  # fmt: skip
 
     # -- certificates -------------------------------------------------------------------------------
 
-    def certificates(self, *, device_id: str | None = None, root: str | None = None, cursor: str | None = None,
-                     rows: int = PAGE_ROWS) -> dict[str, Any]:  # fmt: skip
-        where, values = "WHERE i.event = 'Issued'", []
-        for column, value in (("device_id", device_id), ("root", root)):
-            if value:
-                where += f" AND i.{column} = ?"
-                values.append(value)
-        # An id is issued again when a correction adds to it; MIN makes SQLite take the other columns of the first time.
-        sql = (
-            "SELECT i.id, i.device_id, i.start, i.duration, i.root, i.account, i.tx, MIN(i.block) AS block, i.log_index, i.item,"
-            " SUM(i.energy_wh) AS issued_wh, b.timestamp AS issued_at,"
-            f" (SELECT SUM(amount) FROM balance x WHERE x.contract = '{CERTIFICATE}' AND x.id = i.id) AS live_wh,"
-            f" (SELECT SUM(amount) FROM retirement x WHERE x.contract = '{CERTIFICATE}' AND x.id = i.id) AS retired_wh,"
-            " (SELECT SUM(amount_wh) FROM conversion x WHERE x.certificate_id = i.id) AS converted_wh"
-            f" FROM issuance i JOIN block b ON b.number = i.block {where} GROUP BY i.id"
-        )
-        # Those of one device are asked for by day, all together by what was issued last.
-        keys = ("start", "id") if device_id else ("block", "log_index", "item")
-        page = self.page(sql, values, keys, cursor, rows=rows)
-        for row in page["rows"]:
-            for name in ("live_wh", "retired_wh", "converted_wh"):
-                row[name] = row[name] or 0
-        return page
+    def certificates(self, device_id: str, rows: int = PAGE_ROWS) -> list[Row]:
+        """The last certificates of a device, by day."""
+        query = tables.CERTIFICATES.query({"device": device_id, "sort": "-start"}, rows=rows)
+        return list(self.page(query)["rows"])
 
     def certificate(self, token: str) -> Row | None:
         """The whole story of a certificate id; None if nothing ever happened to it."""
@@ -306,7 +283,7 @@ class Explorer:
             "holders": self.holders(CERTIFICATE, token),
             "transfers": self.transfers(CERTIFICATE, token),
             "retirements": self.retirement_items(CERTIFICATE, token),
-            "conversions": self.conversions(certificate_id=token)["rows"],
+            "conversions": self.conversions(certificate=token),
             "settled_wh": sum(e["energy_wh"] for e in events if e["event"] == "Settled"),
         }
 
@@ -330,24 +307,9 @@ class Explorer:
 
     # -- retirements --------------------------------------------------------------------------------
 
-    def retirements(
-        self, *, account: str | None = None, cursor: str | None = None, rows: int = PAGE_ROWS
-    ) -> dict[str, Any]:
-        where, values = ("WHERE r.account = ?", [account]) if account else ("", [])
-        sql = (
-            "SELECT r.contract, r.number, r.account, r.block, r.log_index, r.tx, SUM(r.amount) AS amount, COUNT(*) AS items,"
-            " GROUP_CONCAT(r.id) AS ids,"
-            " r.beneficiary, r.beneficiary_name, r.purpose, r.country, r.location, r.consumption_start, r.consumption_end,"
-            f" b.timestamp AS time FROM retirement r JOIN block b ON b.number = r.block {where} GROUP BY r.contract, r.number"
-        )
-        page = self.page(sql, values, ("block", "log_index"), cursor, rows=rows)
-        page["rows"] = [self._with_standing(row) for row in page["rows"]]
-        return page
-
-    def _with_standing(self, row: Row) -> Row:
-        """A retirement, and whether any of what it retired must be marked."""
-        ids = row.pop("ids").split(",") if row["contract"] == OUTCOME else []
-        return {**row, **self._standing(ids)}
+    def retirements(self, *, account: str | None = None, rows: int = PAGE_ROWS) -> list[Row]:
+        """The last retirements, of everyone or by one account."""
+        return list(self.page(tables.RETIREMENTS.query({"account": account} if account else {}, rows=rows))["rows"])
 
     def _standing(self, outcome_ids: Iterable[str]) -> Row:
         """Whether there are avoided-emission estimates among these outcomes, or factors that are illustrative only."""
@@ -370,53 +332,17 @@ class Explorer:
 
     # -- outcomes -----------------------------------------------------------------------------------
 
-    def conversions(self, *, certificate_id: str | None = None, outcome_id: str | None = None, cursor: str | None = None,
-                    rows: int = PAGE_ROWS) -> dict[str, Any]:  # fmt: skip
-        terms, values = [], []
-        for column, value in (("certificate_id", certificate_id), ("outcome_id", outcome_id)):
-            if value:
-                terms.append(f"c.{column} = ?")
-                values.append(value)
-        where = "WHERE " + " AND ".join(terms) if terms else ""
-        sql = f"SELECT c.*, b.timestamp AS time FROM conversion c JOIN block b ON b.number = c.block {where}"
-        page = self.page(sql, values, ("block", "log_index", "item"), cursor, rows=rows)
-        page["rows"] = [
-            {**row, "outcome": outcome_parts(row["outcome_id"]) | self._standing([row["outcome_id"]])}
-            for row in page["rows"]
-        ]
-        return page
-
-    def outcomes(self) -> list[Row]:
-        """Every outcome id with what was converted, is held and was retired, in grams."""
-        rows = self.all(
-            "SELECT c.outcome_id AS id, SUM(c.co2e_g) AS converted_g, SUM(c.amount_wh) AS amount_wh,"
-            f" (SELECT SUM(amount) FROM balance x WHERE x.contract = '{OUTCOME}' AND x.id = c.outcome_id) AS live_g,"
-            f" (SELECT SUM(amount) FROM retirement x WHERE x.contract = '{OUTCOME}' AND x.id = c.outcome_id) AS retired_g"
-            " FROM conversion c GROUP BY c.outcome_id ORDER BY MAX(c.block) DESC"
-        )
-        return [self._outcome(row) for row in rows]
+    def conversions(self, **chosen: str) -> list[Row]:
+        """Conversions of a certificate (``certificate=id``) or to an outcome (``outcome=id``), newest first."""
+        return list(self.stream(tables.CONVERSIONS.query(chosen)))
 
     def outcome(self, token: str) -> Row | None:
-        return next((row for row in self.outcomes() if row["id"] == token), None)
-
-    def _outcome(self, row: Row) -> Row:
-        parts = outcome_parts(row["id"])
-        held = {"live_g": row["live_g"] or 0, "retired_g": row["retired_g"] or 0}
-        return {**row, **held, **parts, "factor": self.factor(parts["factor_id"])}
-
-    _FACTOR = (
-        "SELECT f.*, b.timestamp AS published_at, s.superseded_by FROM factor f JOIN block b ON b.number = f.block"
-        " LEFT JOIN factor_supersession s ON s.factor_id = f.factor_id"
-    )
-
-    def factors(self) -> list[Row]:
-        return [
-            {**row, "illustrative": bool(row["illustrative"])}
-            for row in self.all(f"{self._FACTOR} ORDER BY f.factor_id")
-        ]
+        query = tables.OUTCOMES.query({})
+        row = self.one(f"SELECT * FROM ({tables.OUTCOMES.select}) WHERE id = ?", token)
+        return query.dressed([query.row(row)], self._dress_outcomes)[0] if row else None
 
     def factor(self, factor_id: int) -> Row | None:
-        row = self.one(f"{self._FACTOR} WHERE f.factor_id = ?", factor_id)
+        row = self.one(f"{tables.FACTORS.select} WHERE f.factor_id = ?", factor_id)
         return {**row, "illustrative": bool(row["illustrative"])} if row else None
 
     # -- accounts and transactions ------------------------------------------------------------------
@@ -437,15 +363,6 @@ class Explorer:
             "certificates": certificates,
             "outcomes": [{**row, "factor": self.factor(row["factor_id"])} for row in outcomes],
         }
-
-    def history(self, address: str, cursor: str | None = None, rows: int = PAGE_ROWS) -> dict[str, Any]:
-        sql = (
-            "SELECT e.block, e.log_index, e.tx, e.contract, e.name, e.args, b.timestamp AS time FROM account a"
-            " JOIN event e USING (block, log_index) JOIN block b ON b.number = e.block WHERE a.address = ?"
-        )
-        page = self.page(sql, (address,), ("block", "log_index"), cursor, rows=rows)
-        page["rows"] = [{**row, "args": json.loads(row["args"])} for row in page["rows"]]
-        return page
 
     def transaction(self, tx: str) -> Row | None:
         """A transaction that left events of ours, as the index keeps it."""

@@ -117,15 +117,7 @@ def day_profile(
     explorer: Explorer, archives: Archives, oracle_days: OracleDays, device_id: str, start: int
 ) -> dict[str, Any] | None:
     """One UTC day's slots with irradiance and findings; None where neither an archive nor the oracle has it."""
-    row = next(
-        (
-            d
-            for d in reversed(
-                explorer.statements(device_id=device_id, first=start, last=start + DAY_SECONDS - 1)["rows"]
-            )
-        ),
-        None,
-    )
+    row = explorer.day_statement(device_id, start)
     known = oracle_days.day(device_id, start)
     if row:
         try:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from queue import Queue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from oracle.archive import Archive, ArchivedStatement, read_archive
@@ -28,6 +28,8 @@ from .readings import Archives
 logger = logging.getLogger(__name__)
 
 Key = dict[str, Any]
+#: How long the chain's head is taken to stand still. Facts are read again as soon as it has moved.
+HEAD_SECONDS = 1.0
 
 
 def calculated_leaf(record: ArchivedStatement) -> bytes | None:
@@ -47,6 +49,8 @@ class Validator:
         self._queue: Queue[int | None] = Queue()
         self._ended = Event()
         self._thread: Thread | None = None
+        self._facts_lock = Lock()
+        self._facts: tuple[float, str, ChainFacts] | None = None
 
     def start(self) -> None:
         self._thread = Thread(target=self._run, name="validation", daemon=True)
@@ -58,16 +62,38 @@ class Validator:
         if self._thread:
             self._thread.join(timeout=30)
 
-    def ask(self, scope: dict[str, Any]) -> int:
-        """Queue a validation of the statements that ``scope`` (filters of :meth:`Explorer.statements`) leaves. Its job's id."""
+    def ask(self, scope: dict[str, str]) -> int:
+        """Queue a validation of the statements that ``scope`` (filters of the checks table, as text) leaves. Its job's id."""
         job, new = self._catalogue.open_job(scope)
         if new:
             self._queue.put(job)
         return job
 
-    def check_now(self, key: Key, *, fresh: bool = False) -> tuple[CheckResult, str | None, StatementEvidence]:
-        """The check of one statement with the address its readings lead to; ``fresh`` reads the files again."""
-        return self._check(self._read(key["root"], fresh), key, ChainFacts(self._chain))
+    def check_now(
+        self, key: Key, *, fresh: bool = False, facts: ChainFacts | None = None
+    ) -> tuple[CheckResult, str | None, StatementEvidence]:
+        """The check of one statement with the address its readings lead to.
+
+        ``fresh`` reads the files again; the same ``facts`` for several statements read the chain once.
+        """
+        return self._check(self._read(key["root"], fresh), key, facts or self._facts_now())
+
+    def _facts_now(self) -> ChainFacts:
+        """What the chain says at its present head: asked once and shared until the head moves, which is looked at each second."""
+        with self._facts_lock:
+            now, kept = time.monotonic(), self._facts
+            if kept and now - kept[0] < HEAD_SECONDS and not kept[2].failed:
+                return kept[2]
+            facts = ChainFacts(self._chain)
+            try:
+                head = facts.head().hash.hex()
+            except ChainError:
+                # Not kept: a node that is silent now may answer the next request.
+                return facts
+            if kept and kept[1] == head and not kept[2].failed:
+                facts = kept[2]
+            self._facts = (now, head, facts)
+            return facts
 
     # -- inside -------------------------------------------------------------------------------------
 
@@ -85,7 +111,7 @@ class Validator:
             return
         try:
             with Explorer.open(self._index, str(self._catalogue.path)) as explorer:
-                keys = explorer.statement_keys(**job["scope"])
+                keys = explorer.statement_keys(job["scope"])
             self._catalogue.update_job(job_id, state=RUNNING, total=len(keys))
             counts: Counter[str] = Counter()
             facts = ChainFacts(self._chain)

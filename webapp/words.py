@@ -137,6 +137,14 @@ CONTRACTS = {
     "MitigationOutcome": lazy_gettext("Mitigation outcomes"),
 }
 
+#: What the node says of the code at a contract's address: word, style and icon.
+CODES = {
+    "matches": (lazy_gettext("Code matches"), "ok", "check"),
+    "differs": (lazy_gettext("Code differs from what was deployed"), "bad", "cross"),
+    "missing": (lazy_gettext("No code at this address"), "bad", "cross"),
+    "unknown": (lazy_gettext("Code cannot be checked"), "unknown", "question"),
+}
+
 #: Events and calls in words.
 ACTS = {
     "DeviceRegistered": lazy_gettext("Device registered"),
@@ -202,6 +210,18 @@ def act(name: str | None) -> str:
     return str(ACTS.get(name or "", name or gettext("Call")))
 
 
+def moved(name: str, contract: str, args: dict[str, Any]) -> str:
+    """How much an event moved, in kWh or kg CO2e; empty for one that moves nothing or several things."""
+    field = {"TransferSingle": "value", "Retired": "amount", "Issued": "energyWh", "Settled": "amountWh", "Converted": "co2eG"}.get(name)
+    try:
+        amount = int(args[field]) if field else None
+    except (KeyError, TypeError, ValueError):
+        amount = None
+    if amount is None:
+        return ""
+    return f"{kwh(amount)} kWh" if contract == "EnergyCertificate" else f"{mass(amount)} kg CO₂e"
+
+
 def kwh(energy_wh: int | None) -> str:
     """Wh as kWh with three decimals and the reader's marks."""
     return "–" if energy_wh is None else str(format_decimal(Decimal(energy_wh) / 1000, "#,##0.000"))
@@ -214,6 +234,11 @@ def number(value: int | None) -> str:
 def mass(grams: int | None) -> str:
     """Grams as kg with three decimals."""
     return "–" if grams is None else str(format_decimal(Decimal(grams) / 1000, "#,##0.000"))
+
+
+def ether(wei: str | int | None) -> str:
+    """Wei in the chain's currency, every digit that counts."""
+    return "–" if wei is None else str(format_decimal(Decimal(int(wei)) / 10**18, "0.##################"))
 
 
 def utc(seconds: int | float | None) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from oracle.chain import NetworkConfig
 from webapp import DemoWallet, WebConfig, create_app
+from webapp.config import RateLimits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,7 @@ def web_config(world: Any, state: Path, **changes: Any) -> WebConfig:
         "sites_file": ROOT / "scripts" / "demo_sites.yaml",
         "labels": {world.account(2): "Buyer"},
         "demo_wallet": DemoWallet("Buyer", world.account(2), "./run demo --buyer-key"),
+        "limits": RateLimits.none(),
     }
     return WebConfig(**{**settings, **changes})
 

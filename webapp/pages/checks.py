@@ -2,76 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import time
-from datetime import UTC, datetime
-from typing import Any
 
-from flask import abort, jsonify, redirect, request, url_for
+from apiflask.fields import Boolean, List, String
+from flask import abort, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from oracle.domain import CheckResult, Finding, Verdict
+from oracle.domain import DAY_SECONDS, CheckResult, Finding
 from oracle.merkle import root_from_proof
 
+from .. import api
 from ..abi import plain
 from ..app import csrf_is_right, explorer, services
-from ..readings import day_profile
-from . import Model, Pages, cursor
-from .public import finality, hash_of
+from ..tables import BATCHES, CHECKS, Query, Row
+from . import Model, Pages, asked, json_response
+from .public import finality, hash_of, statement_names, titled_profile
 
 pages = Pages("checks")
 
-_RESULTS = {verdict.value for verdict in Verdict} | {"unchecked"}
+
+def _beside(query: Query) -> Model:
+    """What the table is about beside its rows."""
+    return {"counts": explorer().statement_counts(), "job": services().catalogue.last_job()}
 
 
-def _filters() -> dict[str, Any]:
-    """The table's filters as the address has them; those that cannot be read are left out."""
-    return {
-        "root": _root(request.values.get("root")),
-        "device_id": _digits(request.values.get("device")),
-        "first": _day(request.values.get("from")),
-        "last": _day(request.values.get("to")),
-        "result": request.values.get("result") if request.values.get("result") in _RESULTS else None,
-    }
+@pages.list(
+    "/checks",
+    CHECKS,
+    "checks.html",
+    more=_beside,
+    schema={"counts": api.counts(), "job": api.maybe(api.one(api.JOB))},
+)
+def table(rows: list[Row]) -> None:
+    """Every notarized statement with its last validation."""
+    statement_names(rows)
 
 
-def _root(text: str | None) -> str | None:
-    return hash_of(text) if text else None
-
-
-def _digits(text: str | None) -> str | None:
-    return text if text and text.isdecimal() and len(text) <= 20 else None
-
-
-def _day(text: str | None) -> int | None:
-    try:
-        return int(datetime.strptime(text or "", "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
-    except ValueError:
-        return None
-
-
-@pages.page("/checks", "checks.html")
-def table() -> Model:
-    """Every notarized statement with its last validation (query: device, root, from, to, result, after)."""
-    filters = _filters()
-    ask = explorer()
-    page = ask.statements(**filters, cursor=cursor())
-    for row in page["rows"]:
-        row["device_name"] = services().facts.name(row["device_id"])
-        row["reasons"] = json.loads(row["reasons"]) if row["reasons"] else None
-    return {
-        **page,
-        "filters": {**filters, "from": request.args.get("from"), "to": request.args.get("to")},
-        "counts": ask.statement_counts(),
-        "devices": [
-            {"device_id": d["device_id"], "name": services().facts.name(d["device_id"])} for d in ask.devices()
-        ],
-        "job": services().catalogue.last_job(),
-    }
-
-
-@pages.page("/checks/<root>/<device_id>/<int:start>", "statement.html")
+@pages.page(
+    "/checks/<root>/<device_id>/<int:start>",
+    "statement.html",
+    schema=api.shape(
+        "StatementPage", statement=api.one(api.STATEMENT), check=api.one(api.CHECK), calculated=api.maybe(api.text()),
+        reached_root=api.maybe(api.text()), proof=List(String()), evidence=List(String()), salts=api.maybe(api.text()),
+        batch=api.maybe(api.one(api.rows_of(BATCHES))), profile=api.maybe(api.one(api.PROFILE)), issued=Boolean(),
+        token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA),
+    ),
+)  # fmt: skip
 def statement(root: str, device_id: str, start: int) -> Model:
     """One statement, checked now from its archive and the chain: four verdicts and what they rest on."""
     root = hash_of(root)
@@ -83,13 +60,11 @@ def statement(root: str, device_id: str, start: int) -> Model:
     result, calculated, evidence = s.validator.check_now(row)
     if row["headline"] != result.headline.value or row["checked_at"] < time.time() - 60:
         s.catalogue.keep([(row, result, calculated)])
-    profile = day_profile(ask, s.archives, s.oracle_days, device_id, start // 86_400 * 86_400) if device_id else None
-    if profile and profile["irradiance"]:
-        profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
+    profile = titled_profile(device_id, start // DAY_SECONDS * DAY_SECONDS) if device_id else None
     record = evidence.record
     return {
         "statement": {
-            **{k: v for k, v in row.items() if k not in ("reasons", "device_order")},
+            **{k: v for k, v in row.items() if k != "reasons"},
             "device_name": s.facts.name(device_id),
         },
         "check": check_model(result),
@@ -100,7 +75,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
         "proof": ["0x" + node.hex() for node in evidence.proof],
         "evidence": ["0x" + digest.hex() for digest in record.evidence] if record else [],
         "salts": "0x" + record.salts.hex() if record else None,
-        "batch": ask.batch(root),
+        "batch": found | finality(found["block"]) if (found := ask.batch(root)) else None,
         "profile": profile,
         "issued": bool(
             ask.one("SELECT 1 FROM issuance WHERE event = 'Issued' AND device_id = ? AND start = ?", device_id, start)
@@ -128,13 +103,11 @@ def validate() -> Response | tuple[Response, int]:
     """Start a validation of what the filters leave. Scripts get the job as JSON, forms are led back to the table."""
     if not csrf_is_right():
         abort(403, gettext("This form is no longer valid: load the page again."))
-    filters = _filters()
-    start = _digits(request.form.get("start"))
-    if start:
-        filters["first"] = filters["last"] = int(start)
-    job = services().validator.ask({key: value for key, value in filters.items() if value is not None})
+    wanted = {name: text for name in CHECKS.filter if (text := request.form.get(name, "").strip())}
+    asked(CHECKS.where, {"values": wanted})
+    job = services().validator.ask(wanted)
     if request.accept_mimetypes.best == "application/json":
-        return jsonify(_job(job)), 202
+        return json_response(_job(job)), 202
     return redirect(url_for("checks.job", job_id=job), 303)
 
 
@@ -145,7 +118,7 @@ def _job(job_id: int) -> Model:
     return found
 
 
-@pages.page("/checks/jobs/<int:job_id>", "job.html")
+@pages.page("/checks/jobs/<int:job_id>", "job.html", schema=api.shape("JobPage", job=api.one(api.JOB)))
 def job(job_id: int) -> Model:
     """A validation's progress and counts."""
     return {"job": _job(job_id)}

@@ -6,20 +6,24 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from apiflask.fields import Integer
 from eth_utils.address import is_address, is_checksum_formatted_address, to_checksum_address
-from flask import abort, redirect, request, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from oracle.domain import DAY_SECONDS
-from oracle.errors import ChainUnreachable, ProtocolError
+from oracle.errors import ChainError, ChainUnreachable, ProtocolError
 
+from .. import api, tables
 from ..abi import artifacts, checksum, plain
-from ..app import explorer, freshness, services
+from ..app import explorer, freshness, label, services
 from ..explorer import OUTCOME, TOKENS
+from ..index import event_rows
 from ..node import NodeRefused
 from ..readings import day_profile, device_days
-from . import Model, Pages, cursor
+from ..tables import CHECKS, Row
+from . import Listing, Model, Pages
 
 pages = Pages("public")
 
@@ -61,15 +65,25 @@ def freshness_model() -> Model:
     }  # fmt: skip
 
 
-@pages.page("/", "overview.html")
+@pages.page(
+    "/",
+    "overview.html",
+    steady=True,
+    schema=api.shape(
+        "Overview", totals=api.one(api.TOTALS), breakdown=api.one(api.BREAKDOWN), batches=api.many(api.rows_of(tables.BATCHES)),
+        retirements=api.many(api.rows_of(tables.RETIREMENTS)), checks=api.counts(), chain=api.one(api.CHAIN),
+        demo_wallet=api.maybe(api.one(api.WALLET)), freshness=api.one(api.FRESHNESS),
+    ),
+)  # fmt: skip
 def overview() -> Model:
     """What was notarized, issued, retired and converted, and how fresh these figures are."""
     ask, s = explorer(), services()
     wallet = s.config.demo_wallet
     return {
         "totals": ask.totals(),
-        "batches": [row | finality(row["block"]) for row in ask.batches(rows=6)["rows"]],
-        "retirements": ask.retirements(rows=5)["rows"],
+        "breakdown": ask.breakdown(),
+        "batches": [row | finality(row["block"]) for row in ask.batches(rows=6)],
+        "retirements": ask.retirements(rows=5),
         "checks": ask.statement_counts(),
         "chain": {
             "chain_id": s.book.chain_id,
@@ -78,25 +92,40 @@ def overview() -> Model:
             "rpc_url": s.config.public_rpc_url,
             "currency": s.config.currency,
             "contracts": {name: entry.address for name, entry in s.book.contracts.items()},
+            "code": {
+                name: {
+                    "address": entry.address, "code": s.codes.states[name], "code_hash": "0x" + entry.code_hash.hex(),
+                    "block": entry.block,
+                }
+                for name, entry in s.book.contracts.items()
+            },
         },
         "demo_wallet": {"name": wallet.name, "address": wallet.address, "key_command": wallet.key_command}
         if wallet
         else None,
         "freshness": freshness_model(),
-    }
+    }  # fmt: skip
 
 
-@pages.page("/devices", "devices.html")
-def devices() -> Model:
+@pages.list("/devices", tables.DEVICES)
+def devices(rows: list[Row]) -> None:
     """Every registered device with its totals."""
-    rows = explorer().devices()
+    facts = services().facts
     for row in rows:
-        row["name"] = services().facts.name(row["device_id"])
-        row["place"] = services().facts.place(row["device_id"])
-    return {"devices": rows}
+        row |= {"name": facts.name(row["device_id"]) or "", "place": facts.place(row["device_id"])}
 
 
-@pages.page("/devices/<device_id>", "device.html")
+@pages.page(
+    "/devices/<device_id>",
+    "device.html",
+    query={"day": api.Parameter("UTC day whose profile is wanted, as 2016-07-14", tables.DAY.pattern)},
+    schema=api.shape(
+        "DevicePage", device=api.one(api.DEVICE), facts=api.many(api.FACT), days=api.many(api.DAY),
+        day=api.one(api.shape("ChosenDay", start=api.maybe(Integer()), known=api.maybe(api.one(api.DAY)),
+                              profile=api.maybe(api.one(api.PROFILE)), previous=api.maybe(Integer()), next=api.maybe(Integer()))),
+        certificates=api.many(api.rows_of(tables.CERTIFICATES)),
+    ),
+)  # fmt: skip
 def device(device_id: str) -> Model:
     """A device: its terms, what is known of it, its days, and one day's 15-minute profile (query: day=YYYY-MM-DD)."""
     ask, s = explorer(), services()
@@ -106,9 +135,6 @@ def device(device_id: str) -> Model:
     days = device_days(ask, s.oracle_days, device_id, final_block())
     start = _chosen_day(days)
     known = next((d for d in days if d["start"] == start), None)
-    profile = day_profile(ask, s.archives, s.oracle_days, device_id, start) if start is not None else None
-    if profile and profile["irradiance"]:
-        profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
     earlier = [d["start"] for d in days if start is not None and d["start"] < start]
     later = [d["start"] for d in days if start is not None and d["start"] > start]
     return {
@@ -118,12 +144,21 @@ def device(device_id: str) -> Model:
         "day": {
             "start": start,
             "known": known,
-            "profile": profile,
+            "profile": titled_profile(device_id, start) if start is not None else None,
             "previous": max(earlier, default=None),
             "next": min(later, default=None),
         },
-        "certificates": ask.certificates(device_id=device_id, rows=8)["rows"],
+        "certificates": ask.certificates(device_id, rows=8),
     }
+
+
+def titled_profile(device_id: str, start: int) -> Model | None:
+    """The profile of the UTC day that begins at ``start``, with the title of its irradiance station."""
+    s = services()
+    profile = day_profile(explorer(), s.archives, s.oracle_days, device_id, start)
+    if profile and profile["irradiance"]:
+        profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
+    return profile
 
 
 def _chosen_day(days: list[dict[str, Any]]) -> int | None:
@@ -138,38 +173,54 @@ def _chosen_day(days: list[dict[str, Any]]) -> int | None:
     return max(certified or [d["start"] for d in days], default=None)
 
 
-@pages.page("/batches", "batches.html")
-def batches() -> Model:
-    """Notarized batches, newest first (query: after)."""
-    page = explorer().batches(cursor())
-    for row in page["rows"]:
+@pages.list("/batches", tables.BATCHES)
+def batches(rows: list[Row]) -> None:
+    """Notarized batches."""
+    for row in rows:
         row |= finality(row["block"])
-    return page
 
 
-@pages.page("/batches/<root>", "batch.html")
+@pages.page(
+    "/batches/<root>",
+    "batch.html",
+    steady=True,
+    query=api.list_query(CHECKS),
+    schema=api.shape(
+        "BatchPage", batch=api.one(api.rows_of(tables.BATCHES)), statements=api.many(api.rows_of(CHECKS)), next=api.maybe(api.text()),
+    ),
+)  # fmt: skip
 def batch(root: str) -> Model:
     """A batch: who signed it, what it holds, what was issued from it."""
     root = hash_of(root)
     found = explorer().batch(root)
     if found is None:
         abort(404)
-    statements = explorer().statements(root=root, cursor=cursor())
-    return {
-        "batch": {**found, **finality(found["block"])},
-        "statements": statements["rows"],
-        "next": statements["next"],
-    }
+    query = CHECKS.query(request.args, fixed={"root": root}, forgiving=True)
+    page = explorer().page(query, statement_names)
+    listing = Listing(query, f"/batches/{root}", page["rows"], page["next"])
+    return {"batch": found | finality(found["block"]), "statements": page["rows"], "next": page["next"], "listing": listing}
 
 
-@pages.page("/certificates", "certificates.html")
-def certificates() -> Model:
-    """Issued certificates, newest first (query: device, after)."""
-    device_id = request.args.get("device") or None
-    return {**explorer().certificates(device_id=device_id, cursor=cursor()), "device_id": device_id}
+def statement_names(rows: list[Row]) -> None:
+    for row in rows:
+        row["device_name"] = services().facts.name(row["device_id"]) or ""
 
 
-@pages.page("/certificates/<token>", "certificate.html")
+@pages.list("/certificates", tables.CERTIFICATES)
+def certificates(rows: list[Row]) -> None:
+    """Issued certificates."""
+
+
+@pages.page(
+    "/certificates/<token>",
+    "certificate.html",
+    steady=True,
+    schema=api.shape(
+        "CertificatePage", batch=api.maybe(api.one(api.rows_of(tables.BATCHES))), finality=api.one(api.FINALITY_SCHEMA),
+        statement=api.maybe(api.one(api.rows_of(CHECKS))), profile=api.maybe(api.one(api.PROFILE)),
+        certificate=api.one(api.CERTIFICATE),
+    ),
+)  # fmt: skip
 def certificate(token: str) -> Model:
     """A certificate from its readings to its retirements."""
     token = hash_of(token)
@@ -180,14 +231,9 @@ def certificate(token: str) -> Model:
         found = None
     if found is None:
         abort(404)
-    row = ask.one("SELECT start FROM web.statement WHERE root = ? AND device_id = ? AND start = ?",
-                  found["issued"]["root"], found["device_id"], found["start"])  # fmt: skip
-    statement = ask.statement(found["issued"]["root"], found["device_id"], found["start"]) if row else None
-    profile = day_profile(
-        ask, s.archives, s.oracle_days, found["device_id"], found["start"] // DAY_SECONDS * DAY_SECONDS
-    )
-    if profile and profile["irradiance"]:
-        profile["irradiance"]["title"] = s.facts.station_title(profile["irradiance"]["station"])
+    statement = ask.statement_row(found["issued"]["root"], found["device_id"], found["start"])
+    if statement:
+        statement_names([statement])
     sums = {
         "live_wh": sum(h["amount"] for h in found["holders"]),
         "retired_wh": sum(r["amount"] for r in found["retirements"]),
@@ -195,28 +241,79 @@ def certificate(token: str) -> Model:
     }
     return {
         "certificate": {**found, **sums, "device_name": s.facts.name(found["device_id"])},
-        "batch": ask.batch(found["issued"]["root"]),
+        "batch": _with_finality(ask.batch(found["issued"]["root"])),
         "statement": statement,
-        "profile": profile,
+        "profile": titled_profile(found["device_id"], found["start"] // DAY_SECONDS * DAY_SECONDS),
         "finality": finality(found["issued"]["block"]),
     }
 
 
-@pages.page("/accounts/<address>", "account.html")
+def _with_finality(row: Row | None) -> Row | None:
+    return row | finality(row["block"]) if row else None
+
+
+@pages.list("/accounts", tables.ACCOUNTS)
+def accounts(rows: list[Row]) -> None:
+    """Accounts that took part in anything."""
+    for row in rows:
+        known = label(row["address"])
+        row["label"] = known["text"] if known else None
+
+
+@pages.page(
+    "/accounts/<address>",
+    "account.html",
+    steady=True,
+    schema=api.shape(
+        "AccountPage", account=api.one(api.ACCOUNT), retirements=api.many(api.rows_of(tables.RETIREMENTS)),
+        history=api.many(api.rows_of(tables.ACTIVITY)),
+    ),
+)  # fmt: skip
 def account(address: str) -> Model:
-    """An account's balances, retirements and history (query: after)."""
+    """An account's balances, its last retirements and its last events."""
     address = address_of(address)
     ask = explorer()
-    history = ask.history(address, cursor())
     return {
         "account": ask.account(address),
-        "retirements": ask.retirements(account=address, rows=20)["rows"],
-        "history": history["rows"],
-        "next": history["next"],
+        "retirements": ask.retirements(account=address, rows=20),
+        "history": ask.page(tables.ACTIVITY.query({}, base=(address,), rows=20))["rows"],
     }
 
 
-@pages.page("/transactions/<tx>", "transaction.html")
+def _account_of(address: str) -> tuple[str]:
+    return (address_of(address),)
+
+
+@pages.list("/accounts/<address>/holdings", tables.HOLDINGS, base=_account_of)
+def holdings(rows: list[Row]) -> None:
+    """What an account holds."""
+
+
+@pages.list("/accounts/<address>/activity", tables.ACTIVITY, base=_account_of)
+def activity(rows: list[Row]) -> None:
+    """Every event that names an account."""
+
+
+@pages.list("/transactions", tables.TRANSACTIONS)
+def transactions(rows: list[Row]) -> None:
+    """Transactions that left events of these contracts."""
+    try:
+        receipts = services().node.batch("eth_getTransactionReceipt", [[row["hash"]] for row in rows])
+    except ChainError:
+        # Fee and status are the node's alone to tell; without it they are not known.
+        receipts = [None] * len(rows)
+    for row, receipt in zip(rows, receipts, strict=True):
+        row |= finality(row["block"])
+        if receipt:
+            row["fee_wei"] = str(int(receipt["gasUsed"], 16) * int(receipt.get("effectiveGasPrice") or "0x0", 16))
+            row["status"] = "succeeded" if int(receipt["status"], 16) == 1 else "reverted"
+
+
+@pages.page(
+    "/transactions/<tx>",
+    "transaction.html",
+    schema=api.shape("TransactionPage", transaction=api.one(api.TRANSACTION)),
+)
 def transaction(tx: str) -> Model:
     """A transaction as the node tells it now, with its input, logs and moved tokens decoded."""
     tx = hash_of(tx)
@@ -259,12 +356,15 @@ def _live_transaction(tx: str) -> Model | None:
         "receiver": checksum(found["to"]) if found["to"] else None,
         "nonce": int(found["nonce"], 16),
         "value_wei": str(int(found["value"], 16)),
+        "input": found["input"],
         "input_bytes": len(data),
         "call": {"contract": called, "name": call.name, "args": plain(call.args)} if call else None,
         "status": "waiting",
         "reason": None,
         "time": None,
         "logs": [],
+        "moved": [],
+        **dict.fromkeys(("gas_used", "gas_limit", "gas_price_wei", "fee_wei")),
     }
     if receipt:
         price = int(receipt.get("effectiveGasPrice") or found.get("gasPrice") or "0x0", 16)
@@ -275,18 +375,24 @@ def _live_transaction(tx: str) -> Model | None:
             "gas_price_wei": str(price),
             "fee_wei": str(int(receipt["gasUsed"], 16) * price),
             "logs": [_log(entry) for entry in receipt["logs"]],
+            "moved": [row for entry in receipt["logs"] for row in _moved(entry)],
         }
         block = node.call("eth_getBlockByNumber", receipt["blockNumber"], False)
         live["time"] = int(block["timestamp"], 16) if block else None
         if live["status"] == "reverted":
-            live["reason"] = _revert_reason(found)
+            live["reason"] = revert_reason(found)
     return live
 
 
-def _log(entry: dict[str, Any]) -> Model:
+def _event(entry: dict[str, Any]) -> tuple[str | None, Any]:
+    """Contract and decoded event of a raw log; None for what is not ours."""
     contract = services().index.contracts.name_of(entry["address"])
     topics = [bytes.fromhex(topic[2:]) for topic in entry["topics"]]
-    event = artifacts().event(contract, topics, bytes.fromhex(entry["data"][2:])) if contract else None
+    return contract, artifacts().event(contract, topics, bytes.fromhex(entry["data"][2:])) if contract else None
+
+
+def _log(entry: dict[str, Any]) -> Model:
+    contract, event = _event(entry)
     return {
         "log_index": int(entry["logIndex"], 16),
         "address": checksum(entry["address"]),
@@ -296,7 +402,14 @@ def _log(entry: dict[str, Any]) -> Model:
     }
 
 
-def _revert_reason(tx: dict[str, Any]) -> Model | None:
+def _moved(entry: dict[str, Any]) -> list[Model]:
+    """Tokens that a raw log moved, in the index's words."""
+    _, event = _event(entry)
+    rows = [row for table, row in event_rows(event) if table == "transfer"] if event else []
+    return [{key: row[key] for key in ("contract", "sender", "receiver", "id", "amount")} for row in rows]
+
+
+def revert_reason(tx: dict[str, Any]) -> Model | None:
     """The contract's error, by repeating the call on the block before; None where the node no longer has that state."""
     before = hex(int(tx["blockNumber"], 16) - 1)
     request_ = {"from": tx["from"], "to": tx["to"], "data": tx["input"], "value": tx["value"], "gas": tx["gas"]}
@@ -312,13 +425,17 @@ def _revert_reason(tx: dict[str, Any]) -> Model | None:
     return None
 
 
-@pages.page("/retirements", "retirements.html")
-def retirements() -> Model:
-    """Retirements of certificates and outcomes, newest first (query: after)."""
-    return explorer().retirements(cursor=cursor())
+@pages.list("/retirements", tables.RETIREMENTS)
+def retirements(rows: list[Row]) -> None:
+    """Retirements of certificates and outcomes."""
 
 
-@pages.page("/retirements/<token>/<int:number>", "retirement.html")
+@pages.page(
+    "/retirements/<token>/<int:number>",
+    "retirement.html",
+    steady=True,
+    schema=api.shape("RetirementPage", retirement=api.one(api.RETIREMENT), chain_id=Integer()),
+)
 def retirement(token: str, number: int) -> Model:
     """A retirement's public statement; token is certificate or outcome."""
     contract = TOKENS.get(token)
@@ -332,14 +449,25 @@ def retirement(token: str, number: int) -> Model:
     return {"retirement": {**found, "kind": token, **finality(found["block"])}, "chain_id": services().book.chain_id}
 
 
-@pages.page("/outcomes", "outcomes.html")
-def outcomes() -> Model:
-    """Mitigation outcomes and the conversions they came from (query: after)."""
-    conversions = explorer().conversions(cursor=cursor())
-    return {"outcomes": explorer().outcomes(), "conversions": conversions["rows"], "next": conversions["next"]}
+@pages.list("/outcomes", tables.OUTCOMES)
+def outcomes(rows: list[Row]) -> None:
+    """Mitigation outcomes."""
 
 
-@pages.page("/outcomes/<token>", "outcome.html")
+@pages.list("/conversions", tables.CONVERSIONS)
+def conversions(rows: list[Row]) -> None:
+    """Conversions of certificates to mitigation outcomes."""
+
+
+@pages.page(
+    "/outcomes/<token>",
+    "outcome.html",
+    steady=True,
+    schema=api.shape(
+        "OutcomePage", outcome=api.one(api.rows_of(tables.OUTCOMES)), holders=api.many(api.HOLDER),
+        conversions=api.many(api.rows_of(tables.CONVERSIONS)), retirements=api.many(api.RETIRED),
+    ),
+)  # fmt: skip
 def outcome(token: str) -> Model:
     """One outcome id: its factor, its holders, conversions and retirements."""
     token = hash_of(token)
@@ -350,27 +478,43 @@ def outcome(token: str) -> Model:
     return {
         "outcome": found,
         "holders": ask.holders(OUTCOME, token),
-        "conversions": ask.conversions(outcome_id=token)["rows"],
+        "conversions": ask.conversions(outcome=token),
         "retirements": ask.retirement_items(OUTCOME, token),
     }
 
 
-@pages.page("/factors", "factors.html")
-def factors() -> Model:
+@pages.list("/factors", tables.FACTORS)
+def factors(rows: list[Row]) -> None:
     """Emission factors with their sources; none is ever edited, only superseded."""
-    return {"factors": explorer().factors()}
+
+
+@pages.api.get("/search")
+@pages.api.doc(
+    summary="What an address, hash, id, number or name stands for",
+    extensions={"x-query": api.described({"q": api.Parameter("What is looked for, at most 200 characters")})},
+)
+@pages.api.output(api.shape("Search", q=api.text(), found=api.many(api.FOUND)))
+def search_api() -> Response:
+    text = request.args.get("q", "").strip()[:200]
+    return api.answer(lambda: {"q": text, "found": _found(text)}, steady=True)
 
 
 @pages.html.get("/search")
 def search() -> Response | str:
-    """Find by address, transaction, root, certificate id, device or retirement number."""
-    from flask import render_template
-
+    """Find by address, transaction, root, certificate id, device, retirement number or the hash of a meter file."""
     text = request.args.get("q", "").strip()
     found = _found(text)
     if len(found) == 1:
         return redirect(found[0]["url"])
     return render_template("search.html", q=text, found=found, json_url=None)
+
+
+def _known_to_node(tx: str) -> bool:
+    """Whether the node knows a transaction that left no event of ours, as refused ones do not."""
+    try:
+        return services().node.call("eth_getTransactionByHash", tx) is not None
+    except ChainError:
+        return False
 
 
 def _found(text: str) -> list[dict[str, str]]:
@@ -391,7 +535,7 @@ def _found(text: str) -> list[dict[str, str]]:
             add(gettext("Certificate"), value, "certificate", token=value)
         if ask.one("SELECT 1 FROM conversion WHERE outcome_id = ? LIMIT 1", value):
             add(gettext("Mitigation outcome"), value, "outcome", token=value)
-        if ask.one("SELECT 1 FROM tx WHERE hash = ?", value):
+        if ask.one("SELECT 1 FROM tx WHERE hash = ?", value) or _known_to_node(value):
             add(gettext("Transaction"), value, "transaction", tx=value)
         statement = ask.one(
             "SELECT root, device_id, start FROM web.statement WHERE leaf = ? OR profile_hash = ? LIMIT 1", value, value
@@ -399,6 +543,12 @@ def _found(text: str) -> list[dict[str, str]]:
         if statement:
             results.append(
                 {"kind": gettext("Statement"), "name": value, "url": url_for("checks.statement", **statement)}
+            )
+        for row in ask.evidence(value)[:20]:
+            day = datetime.fromtimestamp(row["start"], UTC).strftime("%Y-%m-%d")
+            name = f"{services().facts.name(row['device_id']) or row['device_id']}, {day}"
+            results.append(
+                {"kind": gettext("Rests on this file"), "name": name, "url": url_for("checks.statement", **row)}
             )
     if text.isdecimal() and len(text) <= 78:
         as_id = f"0x{int(text):064x}"
