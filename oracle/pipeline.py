@@ -7,6 +7,8 @@ and the signed decisions decide everything, and the database holds what was made
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +37,7 @@ from .intake import IngestedFile, Progress, Raw, no_progress, read_raw, take
 from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
 from .sites import DeviceConfig, load_sites
-from .store import Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
+from .store import VERSIONS, Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
 from .units import day_list, utc_date
 
 log = structlog.get_logger("oracle.pipeline")
@@ -96,10 +98,14 @@ class AssessReport:
 
 @dataclass(frozen=True, slots=True)
 class AssessedDay:
-    """A device-day as the raw files alone show it, with the sha256 (hex, sorted) of those that speak of it."""
+    """A device-day as the raw files alone show it, with the sha256 (hex, sorted) of those that speak of it.
+
+    ``conflict``: sha256 (hex) of what the files say about slots on which they disagree, empty where they agree.
+    """
 
     assessment: DayAssessment
     evidence: tuple[str, ...]
+    conflict: str = ""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -146,7 +152,8 @@ def assess_raw(
         evidence = set(raw.files.get((f"device:{device.device_id}", slots.start), ()))
         for station, _ in irradiance:
             evidence |= raw.files.get((f"station:{station.name}", slots.start), set())
-        assessed.append(AssessedDay(assess(device, slots, irradiance), tuple(sorted(evidence))))
+        judged_alone = assess(device, slots, irradiance)
+        assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), _conflict_hash(_said(device, slots, raw))))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
     unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
@@ -353,7 +360,7 @@ def outcome_of(config: OracleConfig, day: AssessedDay, decisions: Decisions, ver
     if any(key[:3] == (device_id, start, version) for key in decisions):
         _, hashed = salted(config, device_id, day.profile, version)
         decision = decisions.get((device_id, start, version, "0x" + hashed.hex()))
-        if decision:
+        if decision and decision.get("conflict", "") == day.conflict:
             state = DayState.REJECTED if decision["decision"] == review.REJECT else DayState.ACCEPTED
             profile = review.edited(day.profile, decision) if decision["decision"] == review.EDIT else day.profile
             said = decided_words(decision["decision"], decision["reviewer"], decision["reason"])
@@ -398,6 +405,8 @@ def trail(config: OracleConfig, store: Store) -> list[review.Entry]:
                 "reviewer": row.reviewer,
                 "signature": row.signature,
             }
+            if row.conflict:
+                entry["conflict"] = row.conflict
             if row.decision == review.EDIT:
                 entry |= {"edits": row.edits, "evidence": row.evidence}
             try:
@@ -431,6 +440,9 @@ def decide(
     if account.address not in config.reviewers:
         raise review.ReviewError(f"{account.address} is not among the configured reviewers; add it to {config.file}")
     called = f"device {device_id} {utc_date(start)}"
+    conflict = (
+        _conflict_hash(conflict_of(config, store, device_id, start)) if _is_in_conflict(store, device_id, start) else ""
+    )
     with store.writing() as session:
         row = _open_version(session, device_id, start)
         decided_at = (now or datetime.now(UTC)).replace(microsecond=0)
@@ -450,6 +462,7 @@ def decide(
             decided_at=int(decided_at.timestamp()),
             edits=[(slot, _slot_wh(assessed, slot), wh) for slot, wh in sorted((edits or {}).items())],
             evidence=evidence,
+            conflict=conflict,
         )
         profile = review.edited(assessed, entry) if decision == review.EDIT else assessed
         if decision != review.REJECT and not profile.certified_wh and row.version == 0:
@@ -462,6 +475,7 @@ def decide(
                 decision=decision,
                 edits=entry.get("edits"),
                 evidence=entry.get("evidence"),
+                conflict=entry.get("conflict"),
                 reason=reason,
                 profile_hash=entry["profileHash"],
                 reviewer=entry["reviewer"],
@@ -523,20 +537,40 @@ def conflict_of(config: OracleConfig, store: Store, device_id: int, start: int) 
     """Who says what about a day on which files disagree, by file; empty where they agree. ``start`` in UTC seconds."""
     sites = load_sites(config.sites_file)
     device = sites.device(device_id)
-    files = read_raw(config, sites, store).of(f"device:{device_id}")
-    merged = device_days(device, [parsed for _, parsed in files]).get(start)
-    if merged is None or not merged.conflicts:
-        return []
+    raw = read_raw(config, sites, store)
+    merged = device_days(device, raw.parsed.get(f"device:{device_id}", ())).get(start)
+    return _said(device, merged, raw) if merged else []
+
+
+def _said(device: DeviceConfig, merged: DaySlots, raw: Raw) -> list[Said]:
     said = []
-    for sha256, parsed in files:
-        alone = device_days(device, [parsed]).get(start)
-        if alone is None:
-            continue
-        known = {slot: alone.micro_j[slot] for slot in sorted(merged.conflicts)}
+    for sha256, parsed in raw.of(f"device:{device.device_id}") if merged.conflicts else ():
+        alone = device_days(device, [parsed]).get(merged.start)
+        known = {slot: alone.micro_j[slot] for slot in sorted(merged.conflicts)} if alone else {}
         slots = {slot: max(value, 0) // MICRO_J_PER_WH for slot, value in known.items() if value is not None}
         if slots:
             said.append(Said(sha256, parsed.file_name, slots))
     return said
+
+
+def _conflict_hash(said: Sequence[Said]) -> str:
+    """Of the values alone: whose file they came in, and how often, makes no difference. Empty without any."""
+    values: dict[int, set[int]] = {}
+    for one in said:
+        for slot, wh in one.slots.items():
+            values.setdefault(slot, set()).add(wh)
+    text = json.dumps([[slot, sorted(values[slot])] for slot in sorted(values)])
+    return hashlib.sha256(text.encode()).hexdigest() if said else ""
+
+
+def _is_in_conflict(store: Store, device_id: int, start: int) -> bool:
+    """Whether the version that is not sealed was assessed with a conflict; the raw files are read again only then."""
+    with store.session() as session:
+        rows = [
+            session.scalars(select(of).where(of.device_id == device_id, of.start == start)).all() for of in VERSIONS
+        ]
+    open_rows = [row for several in rows for row in several if row.state not in SEALED_STATES]
+    return any(reason.startswith("conflict: ") for row in open_rows for reason in row.assessment.get("reasons", ()))
 
 
 def choose(

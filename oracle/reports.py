@@ -23,15 +23,18 @@ from .errors import ArchiveError
 from .pipeline import count_states, slot_pairs
 from .protocol import unpack_profile
 from .sites import load_sites
-from .store import Act, DeviceDay, RawFile, ReviewDecision, SealedBatch, Store
-from .units import utc_date
+from .store import Act, Correction, DeviceDay, RawFile, ReviewDecision, SealedBatch, Store
+from .units import format_kwh, utc_date
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One line of the gap report: a device-day, how far it has come, and why no further."""
+    """One line of the gap report: a device-day, how far it has come, and why no further.
+
+    ``pending`` and ``correction`` tell of newer data than what is sealed, and of the version made of them.
+    """
 
     device_id: int
     device: str
@@ -43,6 +46,7 @@ class Gap:
     suspect_slots: int
     pending: str
     root: str
+    correction: str = ""
 
     @property
     def day(self) -> str:
@@ -57,6 +61,7 @@ def gaps(config: OracleConfig, store: Store) -> list[Gap]:
     names = {device.device_id: device.name for device in load_sites(config.sites_file).devices}
     with store.session() as session:
         rows = session.scalars(select(DeviceDay).order_by(DeviceDay.device_id, DeviceDay.start)).all()
+    newest = {(one.device_id, one.start): one for one in corrections(store)}
     report = []
     for row in rows:
         quality = unpack_profile(row.start, row.profile).quality
@@ -72,9 +77,70 @@ def gaps(config: OracleConfig, store: Store) -> list[Gap]:
                 suspect_slots=sum(bool(one & Quality.SUSPECT) for one in quality),
                 pending=row.pending,
                 root=row.root or "",
+                correction=_said_of(newest.get((row.device_id, row.start))),
             )
         )
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionLine:
+    """A later version of a device-day: old and new energy in Wh, how far it has come, and what the chain made of it.
+
+    ``owed_wh``: by how much the device's debt grew; None as long as the correction is not applied.
+    """
+
+    device_id: int
+    start: int
+    version: int
+    state: DayState
+    reason: str
+    previous_wh: int
+    energy_wh: int
+    owed_wh: int | None
+    root: str
+
+    @property
+    def day(self) -> str:
+        return utc_date(self.start)
+
+    @property
+    def difference_wh(self) -> int:
+        return self.energy_wh - self.previous_wh
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "day": self.day, "state": self.state.value, "difference_wh": self.difference_wh}
+
+
+def corrections(store: Store) -> list[CorrectionLine]:
+    """Every correction there is, by device, day and version."""
+    with store.session() as session:
+        rows = session.scalars(
+            select(Correction).order_by(Correction.device_id, Correction.start, Correction.version)
+        ).all()
+    return [
+        CorrectionLine(
+            row.device_id,
+            row.start,
+            row.version,
+            row.state,
+            row.reason,
+            row.previous_wh,
+            row.energy_wh,
+            row.owed_wh,
+            row.root or "",
+        )
+        for row in rows
+    ]
+
+
+def _said_of(line: CorrectionLine | None) -> str:
+    if line is None:
+        return ""
+    figures = f"{format_kwh(line.energy_wh)} kWh instead of {format_kwh(line.previous_wh)} kWh"
+    owed = f", {format_kwh(line.owed_wh)} kWh of it owed" if line.owed_wh else ""
+    waits = f" ({line.reason})" if line.state is DayState.HELD else ""
+    return f"version {line.version} {line.state.value}: {figures}{owed}{waits}"
 
 
 _GAP_COLUMNS = (
@@ -88,6 +154,7 @@ _GAP_COLUMNS = (
     "reason",
     "pending",
     "root",
+    "correction",
 )
 
 
@@ -138,6 +205,8 @@ def status(store: Store) -> dict[str, Any]:
             "last_file_at": last.isoformat() if isinstance(last, datetime) else last,
             "device_days": {state.value: count for state, count in count_states(session).items()},
             "tared_slots": {str(device_id): slots for device_id, slots in tared(store).items()},
+            "corrections": {state.value: count for state, count in count_states(session, Correction).items()},
+            "owed_wh": int(session.scalar(select(func.sum(Correction.owed_wh))) or 0),
             "pending": session.scalar(select(func.count()).select_from(DeviceDay).where(DeviceDay.pending != "")) or 0,
             "decisions": session.scalar(select(func.count()).select_from(ReviewDecision)) or 0,
             "batches": session.scalar(select(func.count()).select_from(SealedBatch)) or 0,

@@ -22,6 +22,7 @@ from .protocol import manifest_bytes
 
 ACCEPT, EDIT, REJECT = "accept", "edit", "reject"
 MAX_REASON = 2_000
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 #: What is signed, and the type of each.
 _FACTS: dict[str, type[int] | type[str]] = {
@@ -36,6 +37,9 @@ _FACTS: dict[str, type[int] | type[str]] = {
 
 #: What an edit has besides: ``edits`` is a list of [slot, Wh before, Wh after], ``evidence`` a sha256 in hex.
 _EDIT_FACTS = ("edits", "evidence")
+
+#: What a decision about a day on which files disagree has besides.
+_CONFLICT = frozenset({"conflict"})
 
 Entry = dict[str, Any]
 
@@ -58,10 +62,12 @@ def sign(
     decided_at: int,
     edits: Sequence[tuple[int, int, int]] = (),
     evidence: str = "",
+    conflict: str = "",
 ) -> Entry:
     """An entry of the trail. ``start`` and ``decided_at`` in UTC seconds, ``decision`` "accept", "edit" or "reject".
 
-    An edit has ``edits``, (slot, Wh before, Wh after), and ``evidence``, the sha256 (hex) of what shows them.
+    An edit has ``edits``, (slot, Wh before, Wh after), and ``evidence``, the sha256 (hex) of what shows them. Where files
+    disagree about the day, ``conflict`` is the sha256 (hex) of what they say, so that a further voice opens it again.
     """
     facts = {
         "deviceId": device_id,
@@ -74,6 +80,8 @@ def sign(
     }
     if decision == EDIT:
         facts |= {"edits": [list(edit) for edit in edits], "evidence": evidence}
+    if conflict:
+        facts["conflict"] = conflict
     _check(facts)
     signature = account.sign_message(encode_defunct(manifest_bytes(facts))).signature
     return {**facts, "reviewer": account.address, "signature": "0x" + bytes(signature).hex()}
@@ -81,7 +89,7 @@ def sign(
 
 def verify(entry: Entry, reviewers: Iterable[str]) -> None:
     """Raise ReviewError unless ``entry`` is well-formed and signed by the reviewer it names, one of ``reviewers``."""
-    names = (*_FACTS, *_EDIT_FACTS) if entry.get("decision") == EDIT else tuple(_FACTS)
+    names = (*_FACTS, *(_EDIT_FACTS if entry.get("decision") == EDIT else ()), *_CONFLICT.intersection(entry))
     facts = {name: entry.get(name) for name in names}
     _check(facts)
     if set(entry) != {*names, "reviewer", "signature"}:
@@ -142,6 +150,8 @@ def _check(facts: Entry) -> None:
             raise ReviewError(f"the field {name} of a decision is {value!r:.80}, not a fitting {kind.__name__}")
     if facts["decision"] not in (ACCEPT, EDIT, REJECT):
         raise ReviewError(f"a decision is {ACCEPT!r}, {EDIT!r} or {REJECT!r}, not {facts['decision']!r:.80}")
+    if "conflict" in facts and not (isinstance(facts["conflict"], str) and _SHA256.fullmatch(facts["conflict"])):
+        raise ReviewError("the field conflict of a decision is not a sha256 in hex")
     if facts["decision"] == EDIT:
         _check_edits(facts)
     if not facts["reason"].strip() or len(facts["reason"]) > MAX_REASON:
@@ -156,5 +166,5 @@ def _check_edits(facts: Entry) -> None:
     slots = [slot for slot, _, _ in edits]
     if slots != sorted(set(slots)) or slots[-1] >= SLOTS_PER_DAY:
         raise ReviewError(f"an edit names each slot once, in order, from 0 to {SLOTS_PER_DAY - 1}")
-    if not isinstance(evidence, str) or not re.fullmatch("[0-9a-f]{64}", evidence):
+    if not isinstance(evidence, str) or not _SHA256.fullmatch(evidence):
         raise ReviewError("an edit needs evidence: the sha256 (hex) of a file that shows the figures")

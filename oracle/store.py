@@ -127,7 +127,7 @@ class Version(Base):
     __abstract__ = True
     device_id: Mapped[int] = mapped_column(primary_key=True)
     start: Mapped[int] = mapped_column(primary_key=True)
-    version: Mapped[int]
+    version: Mapped[int] = mapped_column(sort_order=1)
     state: Mapped[DayState] = mapped_column(_enum(DayState), index=True)
     reason: Mapped[str] = mapped_column(Text, default="")
     profile: Mapped[bytes]
@@ -155,7 +155,7 @@ class Correction(Version):
     """
 
     __tablename__ = "correction"
-    version: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, sort_order=1)
     previous_wh: Mapped[int]
     owed_wh: Mapped[int | None]  # by how much the chain raised the device's debt; empty until it is applied
 
@@ -174,6 +174,7 @@ class ReviewDecision(Base):
     decision: Mapped[str] = mapped_column(String(16))  # accept, edit, reject
     edits: Mapped[list[Any] | None]  # of an edit: [slot, Wh before, Wh after]
     evidence: Mapped[str | None] = mapped_column(String(64))  # of an edit: sha256 hex of what it rests on
+    conflict: Mapped[str | None] = mapped_column(String(64))  # sha256 hex of what the files say that disagree
     reason: Mapped[str] = mapped_column(Text)
     profile_hash: Mapped[str] = mapped_column(String(66))
     reviewer: Mapped[str] = mapped_column(String(42))

@@ -49,9 +49,11 @@ def upgrade() -> None:
     op.add_column("device_day", sa.Column("assessed", sa.LargeBinary(), nullable=True))
     op.add_column("review_decision", sa.Column("edits", sa.JSON(), nullable=True))
     op.add_column("review_decision", sa.Column("evidence", sa.String(length=64), nullable=True))
+    op.add_column("review_decision", sa.Column("conflict", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("review_decision", "conflict")
     op.drop_column("review_decision", "evidence")
     op.drop_column("review_decision", "edits")
     op.drop_column("device_day", "assessed")
