@@ -8,8 +8,10 @@ index to the last one that is.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -238,6 +240,7 @@ class Follower:
     ):
         self.index, self.node, self.artifacts = index, node, artifacts
         self.finality_depth, self.interval_seconds = finality_depth, interval_seconds
+        self._claim: int | None = None
         self._by_address = {address.lower(): name for name, address in index.contracts.addresses.items()}
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -257,6 +260,9 @@ class Follower:
         self._wake.set()
         if self._thread:
             self._thread.join(timeout=30)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     def nudge(self) -> None:
         """Look at the chain soon, without waiting for it."""
@@ -300,6 +306,8 @@ class Follower:
         if chain_id != contracts.chain_id:
             raise ChainError(f"the node is of chain {chain_id}, the address book of chain {contracts.chain_id}")
         head = int(self.node.call("eth_blockNumber"), 16)
+        if not self._writes():
+            return head, self._final(head)
         with self.index.writing() as db, ThreadPoolExecutor(1, "fetch") as fetcher:
             # One range is fetched while the one before is decoded and stored.
             waiting, step = None, FIRST_BLOCKS
@@ -320,6 +328,18 @@ class Follower:
                 first, parent = waiting.last + 1, waiting.tip["hash"]
                 step = waiting.next_step()
         return head, self._final(head)
+
+    def _writes(self) -> bool:
+        """Whether this process keeps the index: one of those that serve it does, and another goes on where it ends."""
+        if self._claim is None:
+            claim = os.open(self.index.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(claim)
+                return False
+            self._claim = claim
+        return True
 
     def _final(self, head: int) -> int:
         if self.finality_depth is not None:
