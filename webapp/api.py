@@ -379,9 +379,9 @@ def scope() -> str:
         return ""
     if request.method == "POST":
         return "validations"
-    if path.endswith(".csv"):
+    if path.endswith((".csv", ".zip", ".pdf")):
         return "exports"
-    # A page in a browser asks for the progress of its validation twice a second.
+    # A page asks for the progress of its validation twice a second.
     machine = path == "/api" or path.startswith("/api/") or path.endswith(".json") and not path.startswith("/checks/jobs/")
     return "api" if machine else "pages"
 

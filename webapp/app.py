@@ -115,6 +115,12 @@ def explorer() -> Explorer:
     return found
 
 
+def reopen() -> None:
+    """Let :func:`explorer` open the index anew; it is closed when the request is torn down next."""
+    for name in ("explorer", "stack"):
+        g.pop(name, None)
+
+
 def freshness() -> Freshness:
     if "freshness" not in g:
         g.freshness = services().follower.freshness()

@@ -34,7 +34,8 @@ class DemoWallet:
 class RateLimits:
     """How often one address may ask, each as ``"300 per minute"`` or ``"5 per second;100 per minute"``; None: as often as it likes.
 
-    ``pages`` are what people read, ``api`` the JSON and both APIs, ``exports`` CSV of whole lists, ``validations`` asked for.
+    ``pages`` are what people read, ``api`` the JSON and both APIs, ``exports`` whole lists (CSV), bundles and PDF, ``validations``
+    whatever is sent here to be checked or passed on.
     ``storage`` is where counts are kept: ``memory://``, or an address that several processes share (``redis://…``).
     """
 

@@ -5,7 +5,7 @@ A list is a :class:`~webapp.tables.Table`: its page, ``.json``, ``.csv`` and API
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -16,7 +16,7 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 
 from .. import api
 from ..abi import plain
-from ..app import explorer
+from ..app import explorer, reopen
 from ..tables import BadQuery, Query, Row, Table, csv_lines
 
 Model = dict[str, Any]
@@ -99,8 +99,13 @@ class Pages:
 
             def lines(**values: Any) -> Response:
                 query = asked(table.query, {"arguments": request.args, "base": base(**values)})
-                stream = csv_lines(table, map(plain, explorer().stream(query, dress)))
-                answer = current_app.response_class(stream_with_context(stream), mimetype="text/csv")
+
+                def written() -> Iterator[str]:
+                    # A stream is written after its request was torn down, and with it the request's view of the index.
+                    reopen()
+                    yield from csv_lines(table, map(plain, explorer().stream(query, dress)))
+
+                answer = current_app.response_class(stream_with_context(written()), mimetype="text/csv")
                 answer.headers["Content-Disposition"] = f'attachment; filename="wattmark-{table.name}.csv"'
                 return answer
 
