@@ -15,6 +15,7 @@ from .archive import read_archive, roots_in
 from .config import OracleConfig
 from .domain import (
     SLOT_SECONDS,
+    BatchKind,
     DayState,
     Quality,
     SagaState,
@@ -231,11 +232,13 @@ _SLOT_COLUMNS = ("device_id", "slot_start", "energy_wh", "quality", "certified",
 
 
 def export_slots(config: OracleConfig, device_id: int | None = None) -> Iterator[dict[str, Any]]:
-    """Every 15-minute slot of every sealed statement, out of the archives alone; ``slot_start`` is ISO 8601 in UTC."""
+    """Every 15-minute slot of every statement sealed to be issued, out of the archives alone; ``slot_start`` is ISO 8601 in UTC."""
     for root in roots_in(config.archive_folder):
         archive = read_archive(config.archive_folder, root)
         if archive.problem:
             raise ArchiveError(archive.problem, root="0x" + root.hex())
+        if archive.kind is not BatchKind.FINAL:
+            continue
         for record in archive.records:
             statement = record.statement
             if device_id not in (None, statement.device_id):

@@ -1,0 +1,137 @@
+"""Continuous mode on a real node whose time is moved: quarter hours as INTERIM batches, the day as a FINAL one."""
+
+import os
+import time
+
+import pytest
+
+from oracle import checks, issuance, pipeline, sealing
+from oracle.archive import read_archive, roots_in
+from oracle.domain import BatchKind, DayState, Verdict
+from oracle.keys import create_device_key, load_device_key
+from oracle.protocol import day_hash, day_salt, profile_hash, token_id
+from oracle.reports import export_slots
+from oracle.store import SealedBatch
+from oracle.watch import AcceleratedClock, Inbox, WallClock, watch
+from tests.oracle import nodes
+from tests.oracle.test_issuance import signing
+from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
+
+HOLDER = "0x00000000000000000000000000000000000000A1"
+
+
+@pytest.fixture
+def node(tmp_path):
+    folder = tmp_path / "node"
+    folder.mkdir()
+    with nodes.anvil(folder, "--timestamp", str(FIRST)) as running:
+        yield running
+
+
+@pytest.fixture
+def plant(tmp_path, node):
+    config, store = configure(tmp_path / "oracle", device(1))
+    create_device_key(config.device_keys_folder, 1)
+    nodes.register_device(node, 1, HOLDER)
+    return config, store
+
+
+def test_watch_mines_quarter_hours_as_interim_and_the_day_as_final(plant, node, tmp_path):
+    """From 20:30 UTC, in the last hours of generation, to 21:15, then over midnight. 101 and 100 Wh alternate."""
+    config, store = plant
+    inbox = tmp_path / "inbox"
+    write(inbox, "meter-1.csv", day_rows(0))
+    chain, account, told = node.chain(), node.funded(), []
+    clock = AcceleratedClock(chain, FIRST + 82 * 900, 1e9)
+
+    def go(until):
+        watch(
+            config,
+            store,
+            chain,
+            account,
+            Inbox([inbox], settle_seconds=0),
+            clock=clock,
+            tell=told.append,
+            until=until,
+            delay_seconds=0,
+            collect=signing(node),
+        )
+
+    go(FIRST + 84 * 900)
+    assert [(step.at - FIRST) // 900 for step in told] == [82, 83, 84]
+    assert [len(step.interim) for step in told] == [1, 1, 1]
+    assert [step.waits for step in told] == [(), (), ()] and [step.files for step in told] == [1, 0, 0]
+    events = chain.notarized_events()
+    shown = [(event.batch.kind, (event.batch.start - FIRST) // 900, event.batch.energy_wh) for event in events]
+    # Slots 60 to 81 hold 100 + slot % 2 Wh; then one slot each.
+    assert shown == [(BatchKind.INTERIM, 0, 22 * 100 + 11), (BatchKind.INTERIM, 82, 100), (BatchKind.INTERIM, 83, 101)]
+    assert all(chain.notarization(event.batch.root).kind == BatchKind.INTERIM for event in events)
+    assert states(store) == {(1, FIRST): DayState.HELD}  # the day is not over
+
+    clock.wait_until(FIRST + DAY)
+    go(FIRST + DAY)
+    kinds = [event.batch.kind for event in chain.notarized_events()]
+    assert kinds[3:] == [BatchKind.INTERIM, BatchKind.FINAL]
+    assert states(store) == {(1, FIRST): DayState.FINAL}
+    assert chain.balance_of(HOLDER, token_id(1, FIRST, DAY)) == 2_412
+    assert [len(step.final) for step in told] == [0, 0, 0, 1]
+    # Nothing was issued of the evidence, and each of its statements can be checked like any other.
+    assert sum(event.values["energyWh"] for event in chain.events("EnergyCertificate", "Issued")) == 2_412
+    verdicts = {one.result.headline for one in checks.check_archive(config.archive_folder, chain)}
+    assert verdicts == {Verdict.VERIFIED}
+    assert len(list(export_slots(config))) == 96
+    block = chain.head().number
+    go(FIRST + DAY)
+    assert chain.head().number == block
+
+
+def test_seal_interim_salts_each_part_of_a_day_apart(plant, tmp_path):
+    """The profile hash by hand from the device key: one slot's five bytes under the salt of its own start."""
+    config, store = plant
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))], now=FIRST + 71 * 900)
+    sealing.seal_interim(config, store, FIRST + 70 * 900 + 5)
+    [archive] = sealing.seal_interim(config, store, FIRST + 71 * 900 + 899)
+    [record] = archive.records
+    assert (record.statement.start, record.statement.duration) == (FIRST + 70 * 900, 900)
+    salt = day_salt(load_device_key(config.device_keys_folder, 1), 1, FIRST + 70 * 900, 0)
+    assert record.profile.hex() == "0000006421"
+    assert record.statement.profile_hash == profile_hash([day_hash(salt, bytes.fromhex("00000064" + "21"))])
+    assert archive.manifest["kind"] == "interim"
+
+    assert sealing.seal_interim(config, store, FIRST + 71 * 900 + 899) == []
+
+
+def test_issue_interim_batch_issues_nothing(plant, node, tmp_path):
+    config, store = plant
+    chain, account = node.chain(), node.funded()
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))], now=FIRST + 70 * 900)
+    [archive] = sealing.seal_interim(config, store, FIRST + 70 * 900)
+    AcceleratedClock(chain, FIRST + 70 * 900, 1)
+    assert issuance.notarize(config, store, chain, account, collect=signing(node)).transactions == 1
+    assert issuance.issue(config, store, chain, account) == issuance.Sent()
+    with store.session() as session:
+        [batch] = session.query(SealedBatch).all()
+    assert (batch.kind, batch.state) == (BatchKind.INTERIM, DayState.FINAL)
+    assert roots_in(config.archive_folder) == [archive.root]
+    assert read_archive(config.archive_folder, archive.root).kind is BatchKind.INTERIM
+
+
+def test_inbox_gives_a_file_once_it_rests_and_again_when_it_changed(tmp_path):
+    file = write(tmp_path, "meter-1.csv", day_rows(0))
+    write(tmp_path, ".part", day_rows(0))
+    inbox = Inbox([tmp_path], settle_seconds=60)
+    assert inbox() == []
+    os.utime(file, (time.time() - 61, time.time() - 61))
+    assert inbox() == [file]
+    assert inbox() == []
+    file.write_text("time,Wh\n")
+    os.utime(file, (time.time() - 70, time.time() - 70))
+    assert inbox() == [file]
+
+
+def test_wall_clock_waits_no_longer_than_asked():
+    clock = WallClock()
+    began = time.monotonic()
+    clock.wait_until(clock.now() + 1)
+    assert 0 <= time.monotonic() - began < 1.5
