@@ -24,6 +24,7 @@ from .errors import ConfigError
 class NetworkConfig:
     """Where the contracts are. ``rpc_urls`` are tried in order; ``addresses`` is the address book of ``chain_id``.
 
+    ``agreeing_nodes`` of them must give the same answer before it counts; 1 believes the first that answers.
     ``finality_depth`` is the number of blocks on top that make a block final; None asks for the node's own
     ``finalized`` tag. ``timeout_seconds`` bounds one call to a node.
     """
@@ -34,6 +35,7 @@ class NetworkConfig:
     addresses: Path
     finality_depth: int | None = None
     timeout_seconds: float = 10.0
+    agreeing_nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class OracleConfig:
                 addresses=network.path("addresses"),
                 finality_depth=_finality(network),
                 timeout_seconds=float(network.whole("timeout_seconds", 10, least=1)),
+                agreeing_nodes=network.whole("agreeing_nodes", 1, least=1),
             ),
             key=_key(top),
             review_key=_key_file(top, "review_key", top.take("review_key")),
