@@ -16,7 +16,7 @@ from babel.messages.pofile import read_po, write_po
 from .app import TRANSLATIONS
 from .config import LANGUAGES
 
-_METHODS = [("templates/**.html", "jinja2"), ("**.py", "python")]
+_METHODS = [("templates/**.html", "jinja2"), ("templates/**.svg", "jinja2"), ("**.py", "python")]
 _OPTIONS = {
     "templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false", "encoding": "utf-8"}
 }
