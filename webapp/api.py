@@ -28,7 +28,6 @@ from .tables import MOST_ROWS, Table
 
 #: Tags of answers made by another run of the program are never taken for this one's.
 _STARTED = str(time.time_ns())
-MAX_FORM_BYTES = 64 * 1024
 
 # -- answers ----------------------------------------------------------------------------------------
 
@@ -362,7 +361,7 @@ def install(app: APIFlask) -> None:
     if config.trusted_proxies:
         hops = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    app.config.update(MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES, MAX_FORM_PARTS=50, OPENAPI_VERSION="3.1.0")
+    app.config.update(MAX_FORM_PARTS=50, OPENAPI_VERSION="3.1.0")
     _limit(app)
     app.after_request(_cross_origin)
     app.spec_processor(_finished)
