@@ -303,7 +303,10 @@ TRANSACTION = shape(
 )  # fmt: skip
 
 FINDING = shape(
-    "Finding", verdict=String(metadata={"enum": [verdict.value for verdict in Verdict]}), reason=text(), evidence=_open()
+    "Finding",
+    verdict=String(metadata={"enum": [verdict.value for verdict in Verdict]}),
+    reason=text(),
+    evidence=_open(),
 )
 CHECK = shape(
     "Check", headline=text(), data=one(FINDING), inclusion=one(FINDING), finality=one(FINDING), authority=one(FINDING)
@@ -347,7 +350,11 @@ class _RetiredPart(Schema):
 
 
 RETIREMENT = shape(
-    "Retirement", **_retired(), kind=text(), items=many(_RetiredPart), **{name: field() for name, field in FINALITY.items()}
+    "Retirement",
+    **_retired(),
+    kind=text(),
+    items=many(_RetiredPart),
+    **{name: field() for name, field in FINALITY.items()},
 )
 FOUND = shape("Found", kind=text(), name=text(), url=text())
 
@@ -381,7 +388,9 @@ def scope() -> str:
     if path.endswith((".csv", ".zip", ".pdf")):
         return "exports"
     # A page asks for the progress of its validation twice a second.
-    machine = path == "/api" or path.startswith("/api/") or path.endswith(".json") and not path.startswith("/checks/jobs/")
+    machine = (
+        path == "/api" or path.startswith("/api/") or path.endswith(".json") and not path.startswith("/checks/jobs/")
+    )
     return "api" if machine else "pages"
 
 

@@ -118,7 +118,9 @@ def _address(given: Parameters, name: str = "address", error: str = "Error! Inva
 
 def _contract(given: Parameters) -> str:
     """Name of one of our contracts by ``contractaddress``."""
-    name = services().index.contracts.name_of(_address(given, "contractaddress", "Error! Invalid contract address format"))
+    name = services().index.contracts.name_of(
+        _address(given, "contractaddress", "Error! Invalid contract address format")
+    )
     if name not in SYMBOLS:
         raise Refused("Error! Invalid contract address format")
     return name
@@ -179,7 +181,7 @@ def _span(given: Parameters) -> tuple[int, int]:
 
 def _confirmations(block: int) -> str:
     fresh = freshness()
-    return str(max((fresh.head if fresh.head is not None else fresh.block or block) - block, 0))
+    return str(max((fresh.head if fresh.head is not None else fresh.block or block) - block + 1, 0))
 
 
 def _found(rows: list[Any], message: str) -> list[Any]:
@@ -300,7 +302,9 @@ def token1155tx(given: Parameters) -> list[dict[str, str]]:
         f" ORDER BY x.block {way}, x.log_index {way}, x.item {way} LIMIT ? OFFSET ?"
     )
     moved = explorer().all(sql, *values, first, last, rows, skipped)
-    unique = list({row["tx"]: {"hash": row["tx"], "block": row["block"], "time": row["time"]} for row in moved}.values())
+    unique = list(
+        {row["tx"]: {"hash": row["tx"], "block": row["block"], "time": row["time"]} for row in moved}.values()
+    )
     details = {tx["hash"]: tx for tx in _transactions(unique)}
     result = []
     for row in moved:
@@ -412,7 +416,9 @@ def getsourcecode(given: Parameters) -> list[dict[str, str]]:
         return [{**empty, "ABI": NOT_VERIFIED, "Proxy": "0"}]
     made = artifact(name)
     settings, file = made["compiler"]["settings"], REPOSITORY / made["sourceName"]
-    source = file.read_text(encoding="utf-8") if file.is_file() else f"// {made['sourceName']}: SHA-256 {made['sourceHash']}"
+    source = (
+        file.read_text(encoding="utf-8") if file.is_file() else f"// {made['sourceName']}: SHA-256 {made['sourceHash']}"
+    )
     return [{
         **empty, "SourceCode": source, "ABI": getabi(given), "ContractName": name,
         "CompilerVersion": f"v{made['compiler']['version']}", "OptimizationUsed": str(int(settings["optimizer"]["enabled"])),
@@ -539,7 +545,9 @@ def _has(log: Mapping[str, Any], place: int, topic: str) -> bool:
 def _logs(logs: list[Any]) -> list[dict[str, Any]]:
     node = services().node
     numbers = list(dict.fromkeys(log["blockNumber"] for log in logs))
-    blocks = dict(zip(numbers, node.batch("eth_getBlockByNumber", [[number, False] for number in numbers]), strict=True))
+    blocks = dict(
+        zip(numbers, node.batch("eth_getBlockByNumber", [[number, False] for number in numbers]), strict=True)
+    )
     hashes = list(dict.fromkeys(log["transactionHash"] for log in logs))
     receipts = dict(zip(hashes, node.batch("eth_getTransactionReceipt", [[tx] for tx in hashes]), strict=True))
     return [
@@ -609,4 +617,3 @@ _proxy("eth_call", _call_of, _tag)
 _proxy("eth_estimateGas", _call_of)
 _proxy("eth_getCode", _address, _tag)
 _proxy("eth_getStorageAt", _address, _position, _tag)
-

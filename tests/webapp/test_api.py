@@ -8,7 +8,15 @@ import pytest
 
 from webapp.index import hex_id
 
-TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "number": (int, float), "null": type(None)}
+TYPES = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "boolean": bool,
+    "number": (int, float),
+    "null": type(None),
+}
 
 
 def faults(value, schema: dict, document: dict, at: str = "$") -> list[str]:
@@ -31,7 +39,9 @@ def faults(value, schema: dict, document: dict, at: str = "$") -> list[str]:
     found = [fault for part in schema.get("allOf", ()) for fault in faults(value, part, document, at)]
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
-    if types and not any(isinstance(value, TYPES[t]) and not (isinstance(value, bool) and t != "boolean") for t in types):
+    if types and not any(
+        isinstance(value, TYPES[t]) and not (isinstance(value, bool) and t != "boolean") for t in types
+    ):
         return [*found, f"{at}: {value!r} is no {'/'.join(types)}"]
     if "enum" in schema and value not in schema["enum"]:
         found.append(f"{at}: {value!r} is not in {schema['enum']}")
@@ -48,7 +58,9 @@ def faults(value, schema: dict, document: dict, at: str = "$") -> list[str]:
             elif isinstance(more, dict):
                 found += faults(inner, more, document, f"{at}.{name}")
     if isinstance(value, list) and "items" in schema:
-        found += [fault for i, item in enumerate(value) for fault in faults(item, schema["items"], document, f"{at}[{i}]")]
+        found += [
+            fault for i, item in enumerate(value) for fault in faults(item, schema["items"], document, f"{at}[{i}]")
+        ]
     return found
 
 

@@ -13,7 +13,9 @@ def limited(world, app_of):
     """A client of an app that allows very little."""
 
     def make(**changes):
-        limits = RateLimits(pages="3 per minute", api="2 per minute", exports="1 per minute", validations="1 per minute")
+        limits = RateLimits(
+            pages="3 per minute", api="2 per minute", exports="1 per minute", validations="1 per minute"
+        )
         return app_of(world, limits=limits, **changes).test_client()
 
     return make
@@ -21,7 +23,11 @@ def limited(world, app_of):
 
 def test_requests_beyond_the_limit_are_told_when_to_come_back(limited):
     client = limited()
-    assert [client.get(path).status_code for path in ("/devices.json", "/api/v1/batches", "/api/v1/devices")] == [200, 200, 429]
+    assert [client.get(path).status_code for path in ("/devices.json", "/api/v1/batches", "/api/v1/devices")] == [
+        200,
+        200,
+        429,
+    ]
     answer = client.get("/api/v1/devices")
     assert answer.json["error"]["status"] == 429 and answer.json["error"]["title"] == "Too Many Requests"
     assert 0 < int(answer.headers["Retry-After"]) <= 61
@@ -51,9 +57,7 @@ def test_addresses_are_counted_apart(limited):
 
 def test_forwarded_addresses_count_only_behind_a_trusted_proxy(limited, app_of, world):
     def asked(client):
-        return [
-            client.get("/devices.csv", headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(3)
-        ]
+        return [client.get("/devices.csv", headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(3)]
 
     assert asked(limited()) == [200, 429, 429]
     assert asked(limited(trusted_proxies=1)) == [200, 200, 200]
@@ -86,5 +90,9 @@ def test_limits_of_the_file_are_read(tmp_path):
     base = "archive_folder: a\nstate_folder: s\nnetwork: {name: n, rpc_urls: [http://127.0.0.1:1], chain_id: 1, addresses: a.json}\n"
     (tmp_path / "web.yaml").write_text(base + "limits: {api: 5 per second, exports: null}\ntrusted_proxies: 2\n")
     config = WebConfig.load(tmp_path / "web.yaml")
-    assert (config.limits.api, config.limits.exports, config.limits.validations) == ("5 per second", None, "60 per minute")
+    assert (config.limits.api, config.limits.exports, config.limits.validations) == (
+        "5 per second",
+        None,
+        "60 per minute",
+    )
     assert config.trusted_proxies == 2

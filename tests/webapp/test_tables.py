@@ -34,7 +34,9 @@ def every_page(client, path: str, **query: str) -> list[dict]:
     """All rows, two at a time."""
     found, after = [], ""
     for _ in range(400):
-        answer = client.get(f"{path}.json", query_string={"rows": "2", **query, **({"after": after} if after else {})}).json
+        answer = client.get(
+            f"{path}.json", query_string={"rows": "2", **query, **({"after": after} if after else {})}
+        ).json
         found += answer["rows"]
         after = answer["next"]
         if not after:
@@ -109,7 +111,9 @@ FILTERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "query", "holds"), FILTERS, ids=lambda value: str(value) if isinstance(value, dict | str) else "")
+@pytest.mark.parametrize(
+    ("name", "query", "holds"), FILTERS, ids=lambda value: str(value) if isinstance(value, dict | str) else ""
+)
 def test_filter_leaves_the_rows_that_it_names(client, paths, w, name, query, holds):
     whole = rows_of(client, paths[name])
     table = next(table for table in tables.TABLES if table.name == name)
@@ -146,7 +150,15 @@ def test_csv_is_the_same_query_whole(client, paths):
 def test_csv_cells_are_no_formulas():
     for text in ('=HYPERLINK("http://x")', "+1", "-1", "@SUM(A1)", "\tx", "\r=1", "\n=1", "＝1+1"):
         assert csv_cell(text) == "'" + text
-    assert [csv_cell(value) for value in (-5, None, True, "a=b", [1, "x"], "", 0)] == ["-5", "", "true", "a=b", '[1,"x"]', "", "0"]
+    assert [csv_cell(value) for value in (-5, None, True, "a=b", [1, "x"], "", 0)] == [
+        "-5",
+        "",
+        "true",
+        "a=b",
+        '[1,"x"]',
+        "",
+        "0",
+    ]
 
 
 BAD = [
@@ -241,7 +253,9 @@ def _page(db: sqlite3.Connection, **arguments: str) -> tuple[list[int], str | No
 def test_pages_by_keyset_lose_and_repeat_nothing_while_rows_come_and_go(sort):
     chance = random.Random(sort)
     for _ in range(30):
-        rows = [(chance.choice([None, 0, 1, 2, 2**62]), chance.choice("xyZ"), i * 2) for i in range(chance.randint(0, 25))]
+        rows = [
+            (chance.choice([None, 0, 1, 2, 2**62]), chance.choice("xyZ"), i * 2) for i in range(chance.randint(0, 25))
+        ]
         db = _things(rows)
         seen: list[int] = []
         after, added = "", 1
