@@ -25,7 +25,7 @@ LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "estimation", "balance", "assessment", "merkle", "verify", "messages"},
     {"archive", "store", "chain", "config", "keys", "signer", "outbox", "review"},
-    {"checks", "intake", "pipeline", "sealing", "reports", "issuance", "watch", "witness", "bundle"},
+    {"checks", "intake", "sources", "pipeline", "sealing", "reports", "issuance", "rebuild", "watch", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
 )

@@ -38,7 +38,7 @@ from werkzeug.exceptions import HTTPException
 from oracle.chain import Chain, ChainView
 from oracle.config import KeyFile, NetworkConfig
 from oracle.domain import SagaState
-from oracle.errors import ChainError, ChainUnreachable, ConfigError, OracleError
+from oracle.errors import ChainError, ConfigError, OracleError
 from oracle.keys import create_account, load_account
 from oracle.outbox import Outbox
 from oracle.protocol import keccak256
@@ -203,6 +203,7 @@ class Relay:
         config.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = Store.open(f"sqlite:///{config.state_folder / 'outbox.db'}")
         self.outbox = Outbox(self.store, chain, account, done={"retire": self._is_done})
+        self._node = Node(config.network.rpc_urls, config.network.timeout_seconds)
         self.problem: str | None = None
         self._ledger = config.state_folder / "relay.sqlite3"
         self._ledger.touch(mode=0o600)
@@ -284,21 +285,15 @@ class Relay:
     def _simulate(self, signed: Signed) -> None:
         """Refuse what would revert, costs too much, or cannot be paid."""
         request_ = {"from": self.account.address, "to": signed.to, "data": "0x" + signed.data.hex()}
-        for url in self.config.network.rpc_urls:
-            try:
-                gas = int(Node(url, self.config.network.timeout_seconds).call("eth_estimateGas", request_), 16)
-                break
-            except NodeRefused as refused:
-                data = refused.data.get("data") if isinstance(refused.data, dict) else refused.data
-                raw = bytes.fromhex(data[2:]) if isinstance(data, str) and data.startswith("0x") else b""
-                error = artifacts().error(raw)
-                detail = self.chain.decode_error(raw) if raw else str(refused)
-                told = {"name": error.name, "args": plain(error.args)} if error else None
-                raise Refused(422, "would-revert", f"the contract refuses: {detail}", told) from None
-            except ChainUnreachable:
-                continue
-        else:
-            raise ChainUnreachable("no node answers")
+        try:
+            gas = int(self._node.call("eth_estimateGas", request_), 16)
+        except NodeRefused as refused:
+            data = refused.data.get("data") if isinstance(refused.data, dict) else refused.data
+            raw = bytes.fromhex(data[2:]) if isinstance(data, str) and data.startswith("0x") else b""
+            error = artifacts().error(raw)
+            detail = self.chain.decode_error(raw) if raw else str(refused)
+            told = {"name": error.name, "args": plain(error.args)} if error else None
+            raise Refused(422, "would-revert", f"the contract refuses: {detail}", told) from None
         if gas > self.config.limits.gas:
             raise Refused(422, "too-dear", f"this takes {gas} gas; the relay pays for {self.config.limits.gas}")
         if self.chain.native_balance_wei(self.account.address) < 2 * gas * self.chain.gas_price_wei():

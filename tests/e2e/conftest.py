@@ -8,8 +8,10 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,21 +57,42 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="module")
-def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@contextmanager
+def served(world: Any, state: Path, **settings: Any) -> Iterator[Site]:
+    """The app on ``world``, served as visitors get it; ``settings`` are of its WebConfig."""
     import waitress
 
-    fixtures = _webapp_fixtures()
     from webapp import create_app
 
-    with fixtures.new_world(tmp_path_factory.mktemp("world")) as world:
+    app = create_app(_webapp_fixtures().web_config(world, state, interval_seconds=0.5, **settings))
+    services = app.extensions["wattmark"]
+    services.start()
+    server = waitress.create_server(app, host="127.0.0.1", port=0, threads=8)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield Site(f"http://localhost:{server.effective_port}", world, services)
+    server.close()
+    services.stop()
+
+
+@contextmanager
+def traded_world(folder: Path) -> Iterator[Any]:
+    """A chain on which the main job is done."""
+    fixtures = _webapp_fixtures()
+    with fixtures.new_world(folder) as world:
         world.done = fixtures.world_module.main_job(world)
-        app = create_app(fixtures.web_config(world, tmp_path_factory.mktemp("web"), interval_seconds=0.5))
-        services = app.extensions["wattmark"]
-        services.start()
-        server = waitress.create_server(app, host="127.0.0.1", port=0, threads=8)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        yield Site(f"http://localhost:{server.effective_port}", world, services)
-        server.close()
-        services.stop()
+        yield world
+
+
+@pytest.fixture(scope="module")
+def site(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with (
+        traded_world(tmp_path_factory.mktemp("world")) as world,
+        served(world, tmp_path_factory.mktemp("web")) as found,
+    ):
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sites() -> Any:
+    """The makers of worlds and of sites on them, for modules that need one of their own."""
+    return SimpleNamespace(traded_world=traded_world, served=served, fixtures=_webapp_fixtures())
