@@ -44,6 +44,9 @@ contract DeviceRegistry is IDeviceRegistry, AccessManaged {
     uint40 private constant NEVER = type(uint40).max;
     uint256 private constant DAY = 86_400;
     uint256 private constant SLOT = 900;
+    uint32 private constant MAX_DURATION = 31 days;
+    /// @dev Capacity in W times seconds, times 11, by this: 1.1 times the energy in Wh.
+    uint256 private constant WATT_SECONDS_PER_WH_TIMES_10 = 36_000;
     uint32 private constant MAX_FUEL_CODE = 99_999_999; // F and eight digits
     uint32 private constant MAX_TECHNOLOGY_CODE = 999_999; // T and six digits
 
@@ -156,29 +159,29 @@ contract DeviceRegistry is IDeviceRegistry, AccessManaged {
     }
 
     /// @inheritdoc IDeviceRegistry
-    function issuanceTerms(uint64 deviceId, uint40 start)
+    function admit(uint64 deviceId, uint40 start, uint32 duration, uint64 energyWh)
         external
         view
-        returns (
-            Terms memory terms,
-            DeviceKind kind,
-            Visibility visibility,
-            uint32 granularity,
-            uint40 activeFrom,
-            uint40 activeUntil
-        )
+        returns (address account, bool isPrivate, uint32 granularity)
     {
         Record storage record = _records[deviceId];
         Fixed memory fixed_ = record.fixed_;
         if (fixed_.kind == DeviceKind.NONE) revert DeviceUnknown(deviceId);
-        return (
-            _termsAt(record, start),
-            fixed_.kind,
-            fixed_.visibility,
-            fixed_.granularity,
-            fixed_.activeFrom,
-            fixed_.activeUntil
-        );
+        if (fixed_.kind != DeviceKind.GENERATION) revert NotGeneration(deviceId);
+
+        uint40 end = _endOf(deviceId, start, duration, fixed_.granularity);
+        if (start < fixed_.activeFrom || end > fixed_.activeUntil) {
+            revert PeriodOutsideActivity(deviceId, start, end);
+        }
+        Terms memory terms = _termsAt(record, start);
+        uint256 limitWh = uint256(terms.capacityW) * duration * 11 / WATT_SECONDS_PER_WH_TIMES_10;
+        if (energyWh > limitWh) revert EnergyAboveCapacity(deviceId, energyWh, limitWh);
+        return (terms.account, fixed_.visibility == Visibility.PRIVATE, fixed_.granularity);
+    }
+
+    /// @inheritdoc IDeviceRegistry
+    function granularityOf(uint64 deviceId) external view returns (uint32) {
+        return _known(deviceId).fixed_.granularity;
     }
 
     /// @inheritdoc IDeviceRegistry
@@ -259,6 +262,23 @@ contract DeviceRegistry is IDeviceRegistry, AccessManaged {
         if (since < earliest) revert ChangeInThePast(deviceId, since, earliest);
         uint40 activeUntil = record.fixed_.activeUntil;
         if (since >= activeUntil) revert DeviceInactive(deviceId, activeUntil);
+    }
+
+    /// @dev End of a period that is on the grid, not too long, and over.
+    function _endOf(uint64 deviceId, uint40 start, uint32 duration, uint32 granularity)
+        private
+        view
+        returns (uint40)
+    {
+        uint256 end = uint256(start) + duration;
+        if (
+            duration == 0 || duration > MAX_DURATION || duration % granularity != 0 || start % granularity != 0
+                || end > type(uint40).max
+        ) {
+            revert PeriodInvalid(deviceId, start, duration, granularity);
+        }
+        if (end > block.timestamp) revert PeriodNotEnded(uint40(end), block.timestamp);
+        return uint40(end);
     }
 
     function _refuseDebt(uint64 deviceId) private view {

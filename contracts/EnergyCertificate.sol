@@ -13,16 +13,7 @@ import {IMitigationOutcome} from "./interfaces/IMitigationOutcome.sol";
 import {INotary} from "./interfaces/INotary.sol";
 import {RetirableToken} from "./RetirableToken.sol";
 import {StatementLeaf} from "./StatementLeaf.sol";
-import {
-    BatchKind,
-    BatchStatus,
-    DeviceKind,
-    Notarization,
-    RetirementDetails,
-    Statement,
-    Terms,
-    Visibility
-} from "./Types.sol";
+import {RetirementDetails, Statement} from "./Types.sol";
 
 /// @title kWh certificates, 1 unit = 1 Wh
 /// @dev For every id: sum of Issued.energyWh = balances + retired + consumed + sum of Settled.amountWh. Whatever
@@ -36,11 +27,18 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         uint64 energyWh;
     }
 
+    /// @dev What a root may be issued for.
+    struct Issuable {
+        uint40 start;
+        uint40 end;
+        uint64 energyWh;
+    }
+
     /// @dev A statement that passed its bounds.
     struct Admitted {
         uint256 id;
         address account;
-        Visibility visibility;
+        bool isPrivate;
         uint256 firstSlot; // on the device's grid
         uint256 slots;
     }
@@ -53,9 +51,6 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         uint256[] amounts;
     }
 
-    uint32 private constant MAX_DURATION = 31 days;
-    /// @dev Capacity in W times seconds, times 11, by this: 1.1 times the energy in Wh.
-    uint256 private constant WATT_SECONDS_PER_WH_TIMES_10 = 36_000;
     /// @dev For one item of `issueMany` to an account with code: some 215,000 for the item at worst (31 hourly days), the
     /// rest for its receiver.
     uint256 private constant ITEM_GAS = 300_000;
@@ -81,11 +76,11 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     // -- issuing -------------------------------------------------------------------------------------
 
     /// @inheritdoc IEnergyCertificate
-    function issue(bytes32 root, Statement calldata statement, bytes32[] calldata proof)
+    function issue(bytes32 root, Statement memory statement, bytes32[] calldata proof)
         external
         returns (uint256 id)
     {
-        Notarization memory batch = _issuable(root);
+        Issuable memory batch = _issuable(root);
         _checkProof(root, statement, proof);
         Admitted memory admitted = _admitFirst(root, batch, statement);
         _checkCaller(statement.deviceId, admitted);
@@ -100,7 +95,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         bytes32[] calldata proof,
         bool[] calldata proofFlags
     ) external {
-        Notarization memory batch = _issuable(root);
+        Issuable memory batch = _issuable(root);
         _checkMultiProof(root, statements, proof, proofFlags);
 
         Run memory run;
@@ -117,7 +112,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     function issueItem(
         bytes32 root,
         uint64 notarizedWh,
-        Statement calldata statement,
+        Statement memory statement,
         Admitted calldata admitted
     ) external {
         if (msg.sender != address(this)) revert OnlySelf(msg.sender);
@@ -127,7 +122,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     /// @inheritdoc IEnergyCertificate
     function issueAndRetire(
         bytes32 root,
-        Statement calldata statement,
+        Statement memory statement,
         bytes32[] calldata proof,
         RetirementDetails calldata details
     ) external returns (uint256 number) {
@@ -136,7 +131,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         // Somebody else may have issued it a moment before: then the caller has it.
         if (balance != 0) return _retire(msg.sender, id, Math.min(balance, statement.energyWh), details);
 
-        Notarization memory batch = _issuable(root);
+        Issuable memory batch = _issuable(root);
         _checkProof(root, statement, proof);
         Admitted memory admitted = _admitFirst(root, batch, statement);
         if (msg.sender != admitted.account) {
@@ -152,8 +147,8 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     /// @inheritdoc IEnergyCertificate
     /// @dev Anyone may correct what is issued, of private devices too: else the account could hold a shortfall back.
     /// What is not issued yet is issued by its correction, of private devices by their account alone.
-    function correct(bytes32 root, Statement calldata statement, bytes32[] calldata proof) external {
-        Notarization memory batch = _issuable(root);
+    function correct(bytes32 root, Statement memory statement, bytes32[] calldata proof) external {
+        Issuable memory batch = _issuable(root);
         _checkProof(root, statement, proof);
         Admitted memory admitted = _admit(root, batch, statement);
 
@@ -199,10 +194,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     /// @inheritdoc IEnergyCertificate
     function bindConverter(address converter_) external restricted {
         if (_converter != address(0)) revert ConverterAlreadyBound(_converter);
-        IMitigationOutcome outcome = IMitigationOutcome(converter_);
-        if (outcome.certificate() != address(this) || outcome.registry() != address(_registry)) {
-            revert ConverterInvalid(converter_);
-        }
+        if (IMitigationOutcome(converter_).certificate() != address(this)) revert ConverterInvalid(converter_);
         _converter = converter_;
         emit ConverterBound(converter_);
     }
@@ -281,13 +273,12 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
 
     // -- checks --------------------------------------------------------------------------------------
 
-    function _issuable(bytes32 root) private view returns (Notarization memory batch) {
+    function _issuable(bytes32 root) private view returns (Issuable memory batch) {
         if (_paused) revert Paused();
-        batch = _notary.notarization(root);
-        if (batch.kind != BatchKind.FINAL || batch.status != BatchStatus.OPEN) revert RootNotIssuable(root);
+        (batch.start, batch.end, batch.energyWh) = _notary.issuable(root);
     }
 
-    function _checkProof(bytes32 root, Statement calldata statement, bytes32[] calldata proof) private pure {
+    function _checkProof(bytes32 root, Statement memory statement, bytes32[] calldata proof) private pure {
         if (!MerkleProof.verifyCalldata(proof, root, StatementLeaf.hash(statement))) revert ProofInvalid(root);
     }
 
@@ -306,12 +297,12 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     function _checkCaller(uint64 deviceId, Admitted memory admitted) private view {
-        if (admitted.visibility == Visibility.PRIVATE && msg.sender != admitted.account) {
+        if (admitted.isPrivate && msg.sender != admitted.account) {
             revert NotEntitled(deviceId, msg.sender, admitted.account);
         }
     }
 
-    function _admitFirst(bytes32 root, Notarization memory batch, Statement calldata statement)
+    function _admitFirst(bytes32 root, Issuable memory batch, Statement memory statement)
         private
         view
         returns (Admitted memory)
@@ -320,60 +311,32 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         return _admit(root, batch, statement);
     }
 
-    /// @dev The bounds of a statement: what the device is, its grid, its activity, the batch, the past, its capacity.
-    function _admit(bytes32 root, Notarization memory batch, Statement calldata statement)
+    /// @dev Inside its batch, and nothing but what its device may have generated.
+    function _admit(bytes32 root, Issuable memory batch, Statement memory statement)
         private
         view
         returns (Admitted memory admitted)
     {
-        (
-            Terms memory terms,
-            DeviceKind kind,
-            Visibility visibility,
-            uint32 granularity,
-            uint40 activeFrom,
-            uint40 activeUntil
-        ) = _registry.issuanceTerms(statement.deviceId, statement.start);
-        if (kind != DeviceKind.GENERATION) revert NotGeneration(statement.deviceId);
-
-        uint40 end = _checkPeriod(statement, granularity);
-        if (statement.start < activeFrom || end > activeUntil) {
-            revert PeriodOutsideActivity(statement.deviceId, statement.start, end);
-        }
+        uint256 granularity;
+        (admitted.account, admitted.isPrivate, granularity) = _registry.admit(
+            statement.deviceId,
+            statement.start,
+            statement.duration,
+            // The energy before a correction is held to the same bound: it is what a shortfall is counted from.
+            statement.energyWh > statement.previousWh ? statement.energyWh : statement.previousWh
+        );
+        uint40 end = statement.start + statement.duration;
         if (statement.start < batch.start || end > batch.end) revert PeriodOutsideBatch(root, statement.start, end);
-        _checkCapacity(statement, terms.capacityW);
 
         admitted.id = _idOf(statement);
-        admitted.account = terms.account;
-        admitted.visibility = visibility;
         admitted.firstSlot = statement.start / granularity;
         admitted.slots = statement.duration / granularity;
-    }
-
-    function _checkPeriod(Statement calldata statement, uint32 granularity) private view returns (uint40) {
-        uint32 duration = statement.duration;
-        uint256 end = uint256(statement.start) + duration;
-        if (
-            duration == 0 || duration > MAX_DURATION || duration % granularity != 0
-                || statement.start % granularity != 0 || end > type(uint40).max
-        ) {
-            revert PeriodInvalid(statement.deviceId, statement.start, duration, granularity);
-        }
-        if (end > block.timestamp) revert PeriodNotEnded(uint40(end), block.timestamp);
-        return uint40(end);
-    }
-
-    /// @dev The energy before a correction is held to the same bound: it is what a shortfall is counted from.
-    function _checkCapacity(Statement calldata statement, uint56 capacityW) private pure {
-        uint256 limitWh = uint256(capacityW) * statement.duration * 11 / WATT_SECONDS_PER_WH_TIMES_10;
-        uint64 energyWh = statement.energyWh > statement.previousWh ? statement.energyWh : statement.previousWh;
-        if (energyWh > limitWh) revert EnergyAboveCapacity(statement.deviceId, energyWh, limitWh);
     }
 
     // -- effects -------------------------------------------------------------------------------------
 
     /// @dev Certifies a version 0 and books its energy. Returns what is left for the account.
-    function _certify(bytes32 root, uint64 notarizedWh, Statement calldata statement, Admitted memory admitted)
+    function _certify(bytes32 root, uint64 notarizedWh, Statement memory statement, Admitted memory admitted)
         private
         returns (uint256 leftWh)
     {
@@ -382,14 +345,14 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
         return _credit(root, statement, admitted, statement.energyWh);
     }
 
-    function _issueAndMint(bytes32 root, uint64 notarizedWh, Statement calldata statement, Admitted memory admitted)
+    function _issueAndMint(bytes32 root, uint64 notarizedWh, Statement memory statement, Admitted memory admitted)
         private
     {
         uint256 minted = _certify(root, notarizedWh, statement, admitted);
         if (minted != 0) _mint(admitted.account, admitted.id, minted, "");
     }
 
-    function _takeSlots(Statement calldata statement, Admitted memory admitted) private {
+    function _takeSlots(Statement memory statement, Admitted memory admitted) private {
         if (!_certified[statement.deviceId].certify(admitted.firstSlot, admitted.slots)) {
             revert SlotAlreadyCertified(statement.deviceId, statement.start);
         }
@@ -406,7 +369,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     /// @dev Books `energyWh` as issued, first against the device's debt. Returns what is left for the account.
-    function _credit(bytes32 root, Statement calldata statement, Admitted memory admitted, uint64 energyWh)
+    function _credit(bytes32 root, Statement memory statement, Admitted memory admitted, uint64 energyWh)
         private
         returns (uint256 leftWh)
     {
@@ -423,7 +386,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     function _applyCorrection(
         bytes32 root,
         uint64 notarizedWh,
-        Statement calldata statement,
+        Statement memory statement,
         Admitted memory admitted
     ) private returns (uint256 leftWh) {
         (uint64 energyWh, uint64 previousWh) = (statement.energyWh, statement.previousWh);
@@ -447,8 +410,8 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
 
     function _issueOneOfMany(
         bytes32 root,
-        Notarization memory batch,
-        Statement calldata statement,
+        Issuable memory batch,
+        Statement memory statement,
         Run memory run
     ) private {
         Admitted memory admitted = _admitFirst(root, batch, statement);
@@ -473,7 +436,7 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
     }
 
     /// @dev The receiver may revert, refuse or burn its gas: then this item is undone and the others go on.
-    function _issueToCode(bytes32 root, uint64 notarizedWh, Statement calldata statement, Admitted memory admitted)
+    function _issueToCode(bytes32 root, uint64 notarizedWh, Statement memory statement, Admitted memory admitted)
         private
     {
         // An exhausted batch is not the receiver's refusal, and must not be logged as one.
@@ -497,12 +460,12 @@ contract EnergyCertificate is IEnergyCertificate, RetirableToken, AccessManaged 
 
     // -- ids -----------------------------------------------------------------------------------------
 
-    function _idOf(Statement calldata statement) private pure returns (uint256) {
+    function _idOf(Statement memory statement) private pure returns (uint256) {
         return uint256(statement.deviceId) << 192 | uint256(statement.start) << 152 | uint256(statement.duration) << 120;
     }
 
-    function _granularityOf(uint64 deviceId) private view returns (uint256 granularity) {
-        (,,, granularity,,) = _registry.issuanceTerms(deviceId, 0);
+    function _granularityOf(uint64 deviceId) private view returns (uint256) {
+        return _registry.granularityOf(deviceId);
     }
 
     function _deviceOf(uint256 id) private pure returns (uint64) {

@@ -141,6 +141,13 @@ contract Notary is INotary, EIP712, AccessManaged {
     }
 
     /// @inheritdoc INotary
+    function issuable(bytes32 root) external view returns (uint40 start, uint40 end, uint64 energyWh) {
+        Notarization memory record = _notarizations[root];
+        if (record.kind != BatchKind.FINAL || record.status != BatchStatus.OPEN) revert RootNotIssuable(root);
+        return (record.start, record.end, record.energyWh);
+    }
+
+    /// @inheritdoc INotary
     function head() external view returns (bytes32) {
         return _head;
     }

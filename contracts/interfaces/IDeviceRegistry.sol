@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.24;
 
-import {Device, DeviceKind, Terms, Visibility} from "../Types.sol";
+import {Device, Terms, Visibility} from "../Types.sol";
 
 /// @title Who measures
 /// @notice Devices are registered once; what they are never changes. Account and capacity change from now or
@@ -28,6 +28,11 @@ interface IDeviceRegistry {
     error ChangeInThePast(uint64 deviceId, uint40 time, uint40 earliest);
     error DeviceInactive(uint64 deviceId, uint40 activeUntil);
     error DeviceInDebt(uint64 deviceId, uint64 debtWh);
+    error NotGeneration(uint64 deviceId);
+    error PeriodInvalid(uint64 deviceId, uint40 start, uint32 duration, uint32 granularity);
+    error PeriodNotEnded(uint40 end, uint256 time);
+    error PeriodOutsideActivity(uint64 deviceId, uint40 start, uint40 end);
+    error EnergyAboveCapacity(uint64 deviceId, uint64 energyWh, uint256 limitWh);
     error CertificateAlreadyBound(address certificate);
     error CertificateNotBound();
     /// @dev The contract does not name this registry as its own.
@@ -58,18 +63,19 @@ interface IDeviceRegistry {
     /// @notice The terms in force at `time`. Reverts with `DeviceUnknown`.
     function termsAt(uint64 deviceId, uint40 time) external view returns (Terms memory);
 
-    /// @notice What issuing needs, in as few storage reads as it can be had: the fixed fields and the terms at `start`.
-    function issuanceTerms(uint64 deviceId, uint40 start)
+    /// @notice Reverts unless the device can have generated `energyWh` in this period: it is of kind generation; the
+    /// period lies on its grid and inside its activity, lasts at most 31 days and has ended; the energy is at most 1.1 times
+    /// what the capacity in force at `start` yields.
+    /// @return account The account in force at `start`.
+    /// @return isPrivate Whether that account alone may issue.
+    /// @return granularity Seconds of a slot of the device's grid.
+    function admit(uint64 deviceId, uint40 start, uint32 duration, uint64 energyWh)
         external
         view
-        returns (
-            Terms memory terms,
-            DeviceKind kind,
-            Visibility visibility,
-            uint32 granularity,
-            uint40 activeFrom,
-            uint40 activeUntil
-        );
+        returns (address account, bool isPrivate, uint32 granularity);
+
+    /// @notice Seconds of a slot of the device's grid. Reverts with `DeviceUnknown`.
+    function granularityOf(uint64 deviceId) external view returns (uint32);
 
     /// @notice Grid zone and country: what a conversion looks its factor up by.
     function zoneOf(uint64 deviceId) external view returns (bytes16 gridZone, bytes2 country);

@@ -28,17 +28,11 @@ interface IEnergyCertificate {
     event IssuingPaused(address indexed by);
     event IssuingResumed(address indexed by);
 
-    error RootNotIssuable(bytes32 root);
     error ProofInvalid(bytes32 root);
     error NothingToIssue();
     error VersionNotZero(uint32 version);
-    error NotGeneration(uint64 deviceId);
     error NotEntitled(uint64 deviceId, address caller, address account);
-    error PeriodInvalid(uint64 deviceId, uint40 start, uint32 duration, uint32 granularity);
-    error PeriodOutsideActivity(uint64 deviceId, uint40 start, uint40 end);
     error PeriodOutsideBatch(bytes32 root, uint40 start, uint40 end);
-    error PeriodNotEnded(uint40 end, uint256 time);
-    error EnergyAboveCapacity(uint64 deviceId, uint64 energyWh, uint256 limitWh);
     error SlotAlreadyCertified(uint64 deviceId, uint40 start);
     error BatchExhausted(bytes32 root, uint256 issuedWh, uint64 notarizedWh);
     error VersionDoesNotFollow(uint256 id, uint32 stored, uint32 given);

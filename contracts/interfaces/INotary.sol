@@ -22,6 +22,7 @@ interface INotary {
     error RootAlreadyNotarized(bytes32 root);
     error RootNotNotarized(bytes32 root);
     error RootAlreadyRevoked(bytes32 root);
+    error RootNotIssuable(bytes32 root);
     error BatchInvalid(string field);
     error HeadMismatch(bytes32 expected, bytes32 given);
     error DeadlinePassed(uint40 deadline, uint256 time);
@@ -58,6 +59,9 @@ interface INotary {
 
     /// @notice What is kept of `root`; all zero if it was never notarized.
     function notarization(bytes32 root) external view returns (Notarization memory);
+
+    /// @notice What bounds the certificates of `root`. Reverts unless it is a FINAL batch that is not revoked.
+    function issuable(bytes32 root) external view returns (uint40 start, uint40 end, uint64 energyWh);
 
     /// @notice Head of the chain of FINAL batches: keccak256(previous head, digest), zero before the first.
     function head() external view returns (bytes32);

@@ -4,9 +4,8 @@ import pytest
 from brownie import chain
 from eth_utils import keccak
 
-from tests.contracts.reference import DAY, ZERO_ADDRESS, Statement
+from tests.contracts.reference import DAY, PRIVATE, ZERO_ADDRESS, Statement
 from tests.contracts.world import (
-    ACTIVE_FROM,
     CAPACITY_W,
     FOREVER,
     JULY_2016,
@@ -182,20 +181,22 @@ def test_change_by_stranger_is_refused(world, change):
         change(world, world.buyer if change is set_account else 1, next_day(), sender=world.generator)
 
 
-@pytest.mark.parametrize("view", ["device", "zoneOf", "termsAt", "issuanceTerms"])
+@pytest.mark.parametrize("view", ["device", "zoneOf", "termsAt", "granularityOf", "admit"])
 def test_view_of_unknown_device_says_so(world, view):
-    arguments = (77, 0) if view in ("termsAt", "issuanceTerms") else (77,)
+    arguments = {"termsAt": (77, 0), "admit": (77, JULY_2016, DAY, 1)}.get(view, (77,))
     with refuses("DeviceUnknown", 77):
         getattr(world.registry, view)(*arguments)
 
 
-def test_issuance_terms_are_the_fields_and_the_terms_at_the_start(world):
+def test_admit_answers_the_account_at_the_start_visibility_and_grid(world):
     start = next_day()
     set_account(world, world.neighbour, start)
-    fields = (1, 1, DAY, ACTIVE_FROM, FOREVER)
-    before, after = (world.generator.address, 0, CAPACITY_W), (world.neighbour.address, start, CAPACITY_W)
-    assert plain(world.registry.issuanceTerms(1, start - DAY)) == (before, *fields)
-    assert plain(world.registry.issuanceTerms(1, start)) == (after, *fields)
+    travel(start + DAY)
+    assert plain(world.registry.admit(1, start - DAY, DAY, 1)) == (world.generator.address, False, DAY)
+    assert plain(world.registry.admit(1, start, DAY, 1)) == (world.neighbour.address, False, DAY)
+    world.register(2, visibility=PRIVATE, granularity=900)
+    assert plain(world.registry.admit(2, JULY_2016, 900, 0)) == (world.generator.address, True, 900)
+    assert world.registry.granularityOf(2) == 900
 
 
 def test_device_of_meter_nobody_registered_is_zero(world):

@@ -834,7 +834,7 @@ class IssuingRules:
             proof = tuple(model.keccak(part) for part in proof) or (sealed.root,)
         if twist == "inside":
             self.send(caller, CERTIFICATE, "issueItem", sealed.root, 2**63, sealed.statements[0],
-                      (sealed.statements[0].id, STRANGER, 1, 0, 1))  # fmt: skip
+                      (sealed.statements[0].id, STRANGER, False, 0, 1))  # fmt: skip
             return
         gas = 250_000 + pick * 37 if twist == "short of gas" else GAS
         self.send(caller, CERTIFICATE, "issueMany", sealed.root, ordered, proof, flags, gas=gas)

@@ -963,12 +963,12 @@ class Certificate(Token):
             raise Refusal("PeriodNotEnded", statement.end, self.now)
         if start < device.active_from or statement.end > device.active_until:
             raise Refusal("PeriodOutsideActivity", device_id, start, statement.end)
-        if start < record.start or statement.end > record.end:
-            raise Refusal("PeriodOutsideBatch", root, start, statement.end)
         limit_wh = capacity_w * duration * 11 // (3600 * 10)  # 1.1 times what it can produce
         energy_wh = max(statement.energy_wh, statement.previous_wh)
         if energy_wh > limit_wh:
             raise Refusal("EnergyAboveCapacity", device_id, energy_wh, limit_wh)
+        if start < record.start or statement.end > record.end:
+            raise Refusal("PeriodOutsideBatch", root, start, statement.end)
         return Admitted(account, device.visibility == PRIVATE)
 
     def _check_caller(self, caller: str, statement: Statement, admitted: Admitted) -> None:
