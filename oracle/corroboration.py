@@ -64,10 +64,27 @@ class Corroboration:
     reasons: tuple[str, ...]
     stations: tuple[StationFinding, ...] = ()
 
+    @property
+    def clock_shift_minutes(self) -> int:
+        """By how much the device's clock seems fast (readings late; negative: slow), 0 where it seems right.
+
+        Named only where nothing worse is: the day is uncorroborated, and the stations that see a shift, measured ones
+        before modelled ones, agree on it within a slot. It is offered as a correction, never made by itself.
+        """
+        if self.result is not CorroborationResult.UNCORROBORATED:
+            return 0
+        seen = [(one.kind, int(one.figures.get("clock_shift_minutes") or 0)) for one in self.stations]
+        sizes = sorted(size for kind, size in seen if size and kind == "measured")
+        sizes = sizes or sorted(size for _, size in seen if size)
+        if not sizes or sizes[-1] - sizes[0] > _MINUTES_PER_SLOT:
+            return 0
+        return sizes[len(sizes) // 2]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "result": self.result.value,
             "reasons": list(self.reasons),
+            "clock_shift_minutes": self.clock_shift_minutes,
             "stations": [station.to_json() for station in self.stations],
         }
 
@@ -130,6 +147,11 @@ def expected_w(device: DeviceConfig, ghi_w_m2: np.ndarray, temp_air_c: np.ndarra
         effective, np.where(np.isnan(cells), 25.0, cells), device.capacity_w, TEMPERATURE_COEFFICIENT
     )
     return np.where(np.isnan(ghi), np.nan, np.clip(power, 0.0, None))
+
+
+def clear_sky_w(device: DeviceConfig, sun: SunDay) -> np.ndarray:
+    """Power in W per slot that the device would give without losses under a clear sky (Haurwitz) with cells at 25 C."""
+    return expected_w(device, _haurwitz(sun), np.full(SLOTS_PER_DAY, np.nan), sun)
 
 
 def _station_finding(device: DeviceConfig, profile: Profile, station: StationConfig, day: StationDay) -> StationFinding:
@@ -227,7 +249,7 @@ def _judge(
     if not low <= ratio <= high:
         against = "what its own history leads to expect" if fitted else "the assumed performance"
         reasons.append(f"day energy is {ratio:.2f} of {against}; {low:g} to {high:g} is usual")
-    shifted = abs(lag) >= policy.shift_slots and _gain(correlation, best) >= policy.shift_gain
+    shifted = abs(lag) >= policy.shift_slots and gain(correlation, best) >= policy.shift_gain
     figures["clock_shift_minutes"] = lag * _MINUTES_PER_SLOT if shifted else 0
     if shifted and not reasons:
         side = "late" if lag > 0 else "early"
@@ -285,6 +307,6 @@ def _best_lag(
     return at, best
 
 
-def _gain(correlation: float, best: float) -> float:
+def gain(correlation: float, best: float) -> float:
     """How much better a lag explains the day, on Fisher's z scale, where differences mean the same everywhere."""
     return math.atanh(min(best, 0.999)) - math.atanh(max(min(correlation, 0.999), -0.999))

@@ -22,7 +22,7 @@ import yaml
 from .domain import DAY_SECONDS, SLOT_SECONDS, DeviceKind, Visibility
 from .errors import ConfigError
 from .formats import FORMATS, Channel, Quantity, SourceConfig
-from .formats.base import MAX_BYTES
+from .formats.base import MAX_BYTES, ClockCorrection
 from .protocol import keccak256
 
 T = TypeVar("T")
@@ -84,13 +84,35 @@ class Performance:
 
 
 @dataclass(frozen=True, slots=True)
+class UsualDay:
+    """The device's own like-day average: Wh of a usual UTC day of each month, January first; 0 where none is known.
+
+    It is fixed here for the reason that :class:`Performance` is; :func:`oracle.estimation.usual_day_wh` finds it from past days.
+    """
+
+    wh_by_month: tuple[int, ...]
+    history_days: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationPolicy:
-    """Thresholds of the validation rules; docs/validation.md gives reason and source of each."""
+    """Thresholds of the validation rules; docs/validation.md gives reason and source of each. 0 turns a rule off."""
 
     tare_per_mille: int = 5
     capacity_percent: int = 110
     night_elevation_deg: float = -2.5
     frozen_slots: int = 4
+    interpolated_slots: int = 5
+    clipped_slots: int = 4
+    spike_per_mille: int = 1_800
+    outlier_window: int = 9
+    sum_tolerance_per_mille: int = 10
+    sum_tolerance_wh: int = 100
+    low_percent: int = 20
+    high_percent: int = 300
+    linear_slots: int = 8
+    certify_estimated: bool = False
     max_suspect_slots: int = 4
 
 
@@ -132,6 +154,29 @@ class Policy:
             for key, value in asdict(thresholds).items()
         }
         return {key: int(value) if isinstance(value, int) else _written(value) for key, value in named.items()}
+
+
+#: Thresholds that a policy starts from, by the class of devices it says it is ``for``. Patterns that betray a
+#: broken logger of a solar array (equal values, straight lines, plateaus) are everyday life of a load or a battery,
+#: and no irradiance vouches for what the sun does not make.
+CLASSES: dict[str, Policy] = {
+    "solar": Policy("solar"),
+    "generation": Policy(
+        "generation",
+        ValidationPolicy(frozen_slots=0, interpolated_slots=0, outlier_window=0),
+        CorroborationPolicy(required=False),
+    ),
+    "consumption": Policy(
+        "consumption",
+        ValidationPolicy(frozen_slots=0, interpolated_slots=0, clipped_slots=0, outlier_window=0),
+        CorroborationPolicy(required=False),
+    ),
+    "storage": Policy(
+        "storage",
+        ValidationPolicy(frozen_slots=0, interpolated_slots=0, clipped_slots=0, spike_per_mille=0, outlier_window=0),
+        CorroborationPolicy(required=False),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +221,17 @@ class DeviceConfig:
     policy: Policy
     orientation: Orientation | None = None
     performance: Performance | None = None
+    usual_day: UsualDay | None = None
+
+    @property
+    def channel(self) -> Channel:
+        """What the device's readings are: power, energy or, where there is nothing else, its register."""
+        return min(self.source.channels, key=lambda one: one.quantity is Quantity.REGISTER)
+
+    @property
+    def check_register(self) -> Channel | None:
+        """The register read beside the intervals, which their sum must agree with; None where there is none."""
+        return next((one for one in self.source.channels if one is not self.channel), None)
 
     @property
     def meter_hash(self) -> bytes:
@@ -196,6 +252,38 @@ class DeviceConfig:
     def technology_number(self) -> int:
         """Digits of the EECS technology code as the registry stores them: T010100 gives 10100."""
         return int(self.technology_code[1:])
+
+
+class BalanceEffect(str, Enum):
+    """What an energy balance outside its bounds does: it is reported, or holds the days of its devices as well."""
+
+    FLAG = "flag"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceConfig:
+    """A feeder and what is behind it (:mod:`oracle.balance`). Devices by id; losses in thousandths of what went in.
+
+    ``flow`` "collects": the ``children`` feed into the feeder, which measures less than their sum; "distributes": the
+    feeder supplies them and measures more. ``less`` are children that count negative, such as a battery's charge.
+    Days on which less than ``least_wh`` went in are not judged.
+    """
+
+    name: str
+    feeder: int
+    children: tuple[int, ...]
+    less: tuple[int, ...]
+    flow: str
+    min_loss_per_mille: int
+    max_loss_per_mille: int
+    least_wh: int
+    effect: BalanceEffect
+    provenance: Provenance
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        return (self.feeder, *self.children, *self.less)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +307,7 @@ class SitesConfig:
     devices: tuple[DeviceConfig, ...]
     stations: tuple[StationConfig, ...]
     emission_factors: tuple[EmissionFactorConfig, ...]
+    balances: tuple[BalanceConfig, ...] = ()
 
     def device(self, device_id: int) -> DeviceConfig:
         """The device with this id; ConfigError if there is none."""
@@ -272,12 +361,20 @@ def load_sites(file: Path | str) -> SitesConfig:
     stations = {key: _station(key, node) for key, node in top.named("stations", least=0).items()}
     devices = [_device(node, sites, policies, stations) for node in top.several("devices")]
     factors = [_factor(node) for node in top.several("emission_factors", least=0)]
+    known = [device.device_id for device in devices]
+    balances = [_balance(key, node, known) for key, node in top.named("balances", least=0).items()]
     top.close()
     _unique(top, "devices", "id", [one.device_id for one in devices])
     _unique(top, "devices", "meter", [one.meter for one in devices])
     _unique(top, "emission_factors", "grid zone and year", [(one.grid_zone, one.year) for one in factors])
     return SitesConfig(
-        str(file), folder, tuple(sites.values()), tuple(devices), tuple(stations.values()), tuple(factors)
+        file=str(file),
+        folder=folder,
+        sites=tuple(sites.values()),
+        devices=tuple(devices),
+        stations=tuple(stations.values()),
+        emission_factors=tuple(factors),
+        balances=tuple(balances),
     )
 
 
@@ -305,20 +402,20 @@ def _provenance(node: _Node) -> Provenance:
 
 
 def _policy(key: str, node: _Node) -> Policy:
+    base = CLASSES[node.choice("for", list(CLASSES), default="solar")]
     policy = Policy(
         key,
-        _thresholds(node.section("validation"), ValidationPolicy),
-        _thresholds(node.section("corroboration"), CorroborationPolicy),
+        _thresholds(node.section("validation"), base.validation),
+        _thresholds(node.section("corroboration"), base.corroboration),
     )
     node.close()
     return policy
 
 
-def _thresholds(node: _Node, kind: type[T]) -> T:
+def _thresholds(node: _Node, defaults: T) -> T:
     """Thresholds that differ from the defaults; each must be of its default's type."""
-    defaults = kind()
     given: dict[str, Any] = {}
-    for one in fields(kind):  # type: ignore[arg-type]
+    for one in fields(defaults):  # type: ignore[arg-type]
         default = getattr(defaults, one.name)
         if isinstance(default, bool):
             given[one.name] = node.flag(one.name, default)
@@ -329,7 +426,7 @@ def _thresholds(node: _Node, kind: type[T]) -> T:
         else:
             given[one.name] = node.band(one.name, default)
     node.close()
-    return kind(**given)
+    return type(defaults)(**given)
 
 
 def _station(key: str, node: _Node) -> StationConfig:
@@ -377,13 +474,20 @@ def _device(
         policy=policies[node.choice("policy", list(policies), default="default")],
         orientation=_optional(node, "orientation", _orientation),
         performance=_optional(node, "performance", _performance),
+        usual_day=_optional(node, "usual_day", _usual_day),
     )
     if DAY_SECONDS % device.granularity_seconds or device.granularity_seconds % SLOT_SECONDS:
         raise node.fault("granularity_seconds", f"a multiple of {SLOT_SECONDS} that divides {DAY_SECONDS}")
     if device.active_from % device.granularity_seconds:
         raise node.fault("active_from", f"on the device's grid of {device.granularity_seconds} s")
-    if len(device.source.channels) != 1 or not device.source.channels[0].quantity.is_exact:
-        raise file.fault("channels", "exactly one channel of power or energy")
+    channels = device.source.channels
+    if not channels or not all(channel.quantity.is_exact for channel in channels):
+        raise file.fault("channels", "exactly one channel of power or energy, and a register to check its sum at most")
+    of_intervals = [channel for channel in channels if channel.quantity is not Quantity.REGISTER]
+    if len(channels) > 2 or (len(channels) == 2 and len(of_intervals) != 1):
+        raise file.fault("channels", "exactly one channel of power or energy, and a register to check its sum at most")
+    if not device.channel.required:
+        raise file.fault(f"channels.{device.channel.name}.required", "true: it is what the device measures")
     for name in device.stations:
         if name not in stations:
             raise node.fault("stations", "names out of: " + ", ".join(stations))
@@ -398,6 +502,46 @@ def _orientation(node: _Node) -> Orientation:
 
 def _performance(node: _Node) -> Performance:
     return Performance(node.number("ratio", 0.05, 2), node.whole("history_days"), _provenance(node))
+
+
+def _usual_day(node: _Node) -> UsualDay:
+    return UsualDay(tuple(node.wholes("wh_by_month", 12)), node.whole("history_days", least=1), _provenance(node))
+
+
+def _balance(key: str, node: _Node, known: list[int]) -> BalanceConfig:
+    feeder = node.whole("feeder", least=1)
+    balance = BalanceConfig(
+        name=key,
+        feeder=feeder,
+        children=tuple(node.wholes("children")),
+        less=tuple(node.wholes("less")) if node.has("less") else (),
+        flow=node.choice("flow", ["collects", "distributes"]),
+        min_loss_per_mille=node.whole("min_loss_per_mille", default=0, least=-1_000, most=1_000),
+        max_loss_per_mille=node.whole("max_loss_per_mille", default=50, least=-1_000, most=1_000),
+        least_wh=node.whole("least_wh", default=1_000),
+        effect=BalanceEffect(node.choice("effect", [one.value for one in BalanceEffect], default="flag")),
+        provenance=_provenance(node),
+    )
+    for one in balance.devices:
+        if one not in known or balance.devices.count(one) > 1:
+            raise node.fault("children", f"ids of devices of this file, each once and not the feeder's; {one} is not")
+    if balance.min_loss_per_mille >= balance.max_loss_per_mille:
+        raise node.fault("max_loss_per_mille", "more than min_loss_per_mille")
+    node.close()
+    return balance
+
+
+def _clock_correction(node: _Node) -> ClockCorrection:
+    correction = ClockCorrection(
+        start=node.moment("from"),
+        end=node.moment("until") if node.has("until") else None,
+        seconds=node.whole("seconds", least=-DAY_SECONDS, most=DAY_SECONDS),
+        evidence=node.text("evidence"),
+    )
+    if not correction.seconds or correction.end is not None and correction.end <= correction.start:
+        raise node.fault("seconds", "other than 0, and until later than from")
+    node.close()
+    return correction
 
 
 def _optional(node: _Node, key: str, build: Callable[[_Node], T]) -> T | None:
@@ -428,7 +572,10 @@ def _source(node: _Node) -> SourceConfig:
         skip_lines=node.whole("skip_lines", default=0),
         note=node.text("note", default="", empty=True),
         max_bytes=node.whole("max_bytes", default=MAX_BYTES, least=1),
+        clock_corrections=tuple(map(_clock_correction, node.several("clock_corrections", least=0))),
     )
+    if any(one.seconds % source.interval_seconds for one in source.clock_corrections):
+        raise node.fault("clock_corrections", f"of whole intervals of {source.interval_seconds} s")
     if (source.format in ("csv", "xlsx")) != bool(source.stamp_columns):
         raise node.fault("stamp_columns", "given for csv and xlsx, and left out for formats that know their stamps")
     if source.timezone is not None and source.utc_offset_seconds is not None:
@@ -541,6 +688,13 @@ class _Node:
         if value not in choices:
             raise self.fault(key, "one of " + ", ".join(choices))
         return value
+
+    def wholes(self, key: str, count: int | None = None, *, least: int = 0, most: int = 2**63 - 1) -> list[int]:
+        value = self._take(key, [])
+        sound = isinstance(value, list) and (len(value) == count if count else value)
+        if not sound or not all(type(one) is int and least <= one <= most for one in value):
+            raise self.fault(key, f"a list of {count or 'one or more'} whole numbers from {least} to {most}")
+        return list(value)
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         value = self._take(key, default)

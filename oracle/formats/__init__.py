@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import RefusedInput
 from . import delimited, green_button, message_80020, mii_csv, mii_xml, nem12, prime_s02, weblog_ini, xlsx
-from .base import MAX_BYTES, Channel, Parsed, Quantity, RefusedRow, Series, SourceConfig
+from .base import MAX_BYTES, Channel, ClockCorrection, Parsed, Quantity, RefusedRow, Series, SourceConfig
 from .containers import unpack
-from .slots import DaySlots, StationDay, day_slots, station_days
+from .readings import shifted
+from .slots import DaySlots, RegisterSpan, StationDay, day_slots, register_spans, station_days
 
 __all__ = [
     "FORMATS",
     "Channel",
+    "ClockCorrection",
     "DaySlots",
     "Format",
     "Parsed",
     "Quantity",
     "RefusedRow",
+    "RegisterSpan",
     "Series",
     "SourceConfig",
     "StationDay",
     "day_slots",
     "read",
+    "register_spans",
     "sniff",
     "station_days",
 ]
@@ -106,7 +110,10 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
         )
     if not form.is_container or not xlsx.recognises(data):
         data = unpack(data, file_name, source.max_bytes)
-    return form.read(data, source, file_name)
+    parsed = form.read(data, source, file_name)
+    if not source.clock_corrections:
+        return parsed
+    return replace(parsed, series=tuple(shifted(series, source.clock_corrections) for series in parsed.series))
 
 
 def sniff(data: bytes, file_name: str, max_bytes: int = MAX_BYTES) -> str:

@@ -43,7 +43,8 @@ class Channel:
     """One column of a file: its header ``column``, what it measures and in which ``unit``.
 
     In files of several devices ``column`` is device and column, ``"M1/M_AC_E_EXP"``; docs/formats.md says how per
-    format. An optional channel may be empty in a row; a row in which a required one is empty is refused.
+    format. An optional channel may be empty in a row, which then holds nothing of it; a row in which a required one is
+    empty is refused.
     ``rolls_over_at``: the count, in ``unit``, at which a register starts again from 0; None where a fall is always a
     reset. ``serial_column``: header of the column that holds the serial number of the meter a register belongs to.
     """
@@ -58,6 +59,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockCorrection:
+    """A meter's clock was wrong: ``seconds`` are taken off stamps that say ``start`` to ``end`` (UTC seconds, end open if None).
+
+    Positive where the clock was fast and readings look late. ``evidence`` says in words who found it and by what.
+    """
+
+    start: int
+    end: int | None
+    seconds: int
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceConfig:
     """How one file is to be read. A file seldom says these things itself, so none of them is guessed.
 
@@ -66,7 +80,7 @@ class SourceConfig:
     what they mean; where both are None every stamp must carry one. ``stamped`` says which end of its interval a
     stamp marks. ``stamp_offset_seconds`` is taken off each stamp first (60 for stamps at :01, :16, …); what then
     lies within ``stamp_tolerance_seconds`` of a whole interval is moved onto it. ``max_bytes`` bounds the file after
-    unpacking. Without ``channels`` everything that the file holds is read, and ``interval_seconds`` 0 takes each
+    unpacking. ``clock_corrections`` move what a wrong clock stamped. Without ``channels`` everything that the file holds is read, and ``interval_seconds`` 0 takes each
     column's own: that is for looking into a file (:mod:`oracle.formats.survey`), the sites file states both.
     """
 
@@ -87,6 +101,7 @@ class SourceConfig:
     skip_lines: int = 0
     note: str = ""
     max_bytes: int = MAX_BYTES
+    clock_corrections: tuple[ClockCorrection, ...] = ()
 
     @property
     def stamp_zone(self) -> str:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ..domain import Quality
 from ..errors import RefusedInput, UnitError
 from ..units import energy_micro_wh, power_micro_w
-from .base import REFUSED_TEXT, UNIT_OF_FILE, Channel, Parsed, Quantity, RefusedRow, RowRefusal, Series, SourceConfig
+from .base import (
+    REFUSED_TEXT,
+    UNIT_OF_FILE,
+    Channel,
+    ClockCorrection,
+    Parsed,
+    Quantity,
+    RefusedRow,
+    RowRefusal,
+    Series,
+    SourceConfig,
+)
 
 #: Microjoules that fit a signed 64-bit integer with room to spare; about 1.28 GWh.
 _LIMIT_MICRO_J = 1 << 62
@@ -20,6 +32,9 @@ _UNITS = {unit.lower(): unit for unit in ("W", "kW", "Wh", "kWh", "W/m2", "C")}
 _UNITS |= {"w/m²": "W/m2", "°c": "C", "degc": "C"}
 #: Columns of a file that are named in an error, at most.
 _NAMED = 20
+
+#: Stands in a table where an optional exact channel is empty; no reading reaches it.
+_ABSENT = -(1 << 63)
 
 Value = int | float
 Parser = Callable[[str], Value]
@@ -73,8 +88,8 @@ def parser(channel: Channel, source: SourceConfig, file_name: str, interval_seco
     def value(text: str) -> Value:
         plain = text.strip()
         if plain.lower() in _NOT_A_VALUE:
-            if not channel.required and not channel.quantity.is_exact:
-                return math.nan
+            if not channel.required:
+                return _ABSENT if channel.quantity.is_exact else math.nan
             raise RowRefusal(f"field {channel.column!r} has no value ({plain[:20]!r})")
         try:
             return parse(plain)
@@ -165,9 +180,44 @@ class Table:
         serials = () if self._serials is None else sorted_(self._serials)
         conflicts = frozenset(self._conflicts)
         return tuple(
-            Series(channel, interval_seconds, starts, sorted_(column), conflicts, self._quality, serials)  # type: ignore[arg-type]
+            _present(Series(channel, interval_seconds, starts, sorted_(column), conflicts, self._quality, serials))  # type: ignore[arg-type]
             for channel, column in zip(self.channels, self._columns, strict=True)
         )
+
+
+def _present(series: Series) -> Series:
+    """The series without the rows in which an optional exact channel is empty."""
+    if series.channel.required or not series.channel.quantity.is_exact or _ABSENT not in series.values:
+        return series
+    kept = [at for at, value in enumerate(series.values) if value != _ABSENT]
+    starts = tuple(series.starts[at] for at in kept)
+    return replace(
+        series,
+        starts=starts,
+        values=tuple(int(series.values[at]) for at in kept),
+        conflicts=series.conflicts & set(starts),
+        quality={start: bits for start, bits in series.quality.items() if start in set(starts)},
+        serials=tuple(series.serials[at] for at in kept) if series.serials else (),
+    )
+
+
+def shifted(series: Series, corrections: Sequence[ClockCorrection]) -> Series:
+    """The series with wrong clocks put right; of readings that then meet, the smaller is kept as a conflict."""
+
+    def right(start: int) -> int:
+        off = (one.seconds for one in corrections if one.start <= start and (one.end is None or start < one.end))
+        return start - next(off, 0)
+
+    if all(right(start) == start for start in series.starts):
+        return series
+    table = Table((series.channel,))
+    for start, value, serial in zip(
+        series.starts, series.values, series.serials or [""] * len(series.starts), strict=True
+    ):
+        with suppress(RowRefusal):
+            table.add(right(start), (value,), int(series.quality.get(start, 0)), serial)
+    [moved] = table.series(series.interval_seconds)
+    return replace(moved, conflicts=moved.conflicts | {right(start) for start in series.conflicts})
 
 
 class Column:

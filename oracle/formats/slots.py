@@ -16,6 +16,15 @@ MICRO_J_PER_WH = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class RegisterSpan:
+    """What a register moved by over slots ``first`` up to (not including) ``end`` of a UTC day, in microjoules."""
+
+    first: int
+    end: int
+    micro_j: int
+
+
+@dataclass(frozen=True, slots=True)
 class DaySlots:
     """What the files hold of one device and UTC day, before any judgement.
 
@@ -24,7 +33,7 @@ class DaySlots:
     ``reading_seconds``: span of one reading; above 900 the whole energy stands in its first slot and the
     following ones hold 0. ``quality``: what the files themselves say of a slot, bits ESTIMATED, EDITED and SUSPECT;
     slots simply measured are not in it. ``breaks``: slots that are missing because a register fell or its meter was
-    exchanged.
+    exchanged. ``register``: what a register read beside the intervals moved by, None where there is none.
     """
 
     start: int
@@ -33,6 +42,7 @@ class DaySlots:
     reading_seconds: int = SLOT_SECONDS
     quality: Mapping[int, Quality] = field(default_factory=dict)
     breaks: frozenset[int] = frozenset()
+    register: RegisterSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +161,27 @@ def _from_intervals(series: Sequence[Series], interval: int) -> _Energy:
     return _Energy(energy, conflicts, set(), _quality(series))
 
 
-def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
-    """What a register moved by between two readings one interval apart; over a longer gap nothing is spread.
+@dataclass(frozen=True, slots=True)
+class _Register:
+    """Count in micro-watt-hours and meter by start of the interval it was read at the end of, and the starts in doubt."""
 
-    A register that falls has rolled over if it says where it does and moved by no more than a tenth of its width;
-    else it was reset, and that interval is missing. So is the one in which another meter took its place.
-    """
+    readings: dict[int, tuple[int, str]]
+    conflicts: set[int]
+    width: int
+
+    def moved(self, before: int, after: int) -> int | None:
+        """Micro-watt-hours between two readings; None where the register was reset or its meter exchanged.
+
+        A register that falls has rolled over if it says where it does and moved by no more than a tenth of its width.
+        """
+        (count_before, serial_before), (count, serial) = self.readings[before], self.readings[after]
+        moved = count - count_before
+        if moved < 0 and 10 * (moved + self.width) <= self.width:
+            moved += self.width
+        return None if moved < 0 or serial != serial_before else moved
+
+
+def _register(series: Sequence[Series]) -> _Register:
     readings: dict[int, tuple[int, str]] = {}
     conflicts: set[int] = set()
     widths = {_width_micro_wh(one) for one in series}
@@ -171,16 +196,23 @@ def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
             if known != reading:
                 conflicts.add(start)
                 readings[start] = min(known, reading)
+    return _Register(readings, conflicts, width)
+
+
+def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
+    """What a register moved by between two readings one interval apart; over a longer gap nothing is spread.
+
+    An interval in which it was reset, or another meter took its place, is missing.
+    """
+    register = _register(series)
+    conflicts = register.conflicts
     micro_j: dict[int, int] = {}
     breaks: set[int] = set()
-    for before, start in pairwise(sorted(readings)):
-        (count_before, serial_before), (count, serial) = readings[before], readings[start]
-        moved = count - count_before
-        if moved < 0 and 10 * (moved + width) <= width:
-            moved += width
+    for before, start in pairwise(sorted(register.readings)):
         if start - before != interval:
             continue
-        if serial != serial_before or moved < 0:
+        moved = register.moved(before, start)
+        if moved is None:
             breaks.add(start)
         else:
             micro_j[start] = moved * 3_600
@@ -190,6 +222,36 @@ def _from_registers(series: Sequence[Series], interval: int) -> _Energy:
     for start, bits in list(quality.items()):
         quality[start + interval] = quality.get(start + interval, Quality(0)) | bits
     return _Energy(micro_j, conflicts & micro_j.keys(), breaks, quality)
+
+
+def register_spans(series: Iterable[Series]) -> dict[int, RegisterSpan]:
+    """What a register moved by within each UTC day, from its first to its last reading on a slot's edge.
+
+    A day on which it was reset, or its meter exchanged, gives the longest stretch without that. Readings in doubt are left out.
+    """
+    series = [one for one in series if one.starts]
+    if not series:
+        return {}
+    register, interval = _register(series), series[0].interval_seconds
+    days: dict[int, list[int]] = {}
+    for start in sorted(register.readings):
+        read_at = start + interval
+        if read_at % SLOT_SECONDS == 0 and start not in register.conflicts:
+            for day in {read_at - read_at % DAY_SECONDS, (read_at - 1) - (read_at - 1) % DAY_SECONDS}:
+                days.setdefault(day, []).append(start)
+    spans = {}
+    for day, starts in days.items():
+        best, first, total = RegisterSpan(0, 0, 0), starts[0], 0
+        for before, start in pairwise(starts):
+            moved = register.moved(before, start)
+            first, total = (start, 0) if moved is None else (first, total + moved)
+            span = RegisterSpan(
+                (first + interval - day) // SLOT_SECONDS, (start + interval - day) // SLOT_SECONDS, total * 3_600
+            )
+            best = max(best, span, key=lambda one: one.end - one.first)
+        if best.end > best.first:
+            spans[day] = best
+    return spans
 
 
 def _width_micro_wh(series: Series) -> int:

@@ -1,18 +1,19 @@
 """The judgement of real days of SERF East and West, and of the same days tampered with."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oracle.assessment import assess, device_days, irradiance_days
+from oracle.assessment import assess, clock_shifts, device_days, irradiance_days
 from oracle.corroboration import expected_w
 from oracle.domain import CorroborationResult, DayState
-from oracle.formats import DaySlots, StationDay, read
+from oracle.formats import ClockCorrection, DaySlots, StationDay, read
 from oracle.sites import load_sites, source_folder
 from oracle.sun import sun_day
 
@@ -120,17 +121,77 @@ def test_assess_two_days_exchanged_contradicts_both(demo):
         assert any("day energy" in reason for reason in assessment.reasons)
 
 
-@pytest.mark.parametrize("hours", [-2, 2])
-def test_assess_day_shifted_by_two_hours_is_named_a_clock_shift_of_that_size(demo, hours):
-    start = day_start("2016-08-20")
+def shift_day(demo, date, hours):
+    """A day whose readings come so many hours late."""
+    start = day_start(date)
     readings = {at + 900 * slot: value for at, day in demo.days[1].items() for slot, value in enumerate(day.micro_j)}
     shifted = DaySlots(start, tuple(readings[start + 900 * slot - 3600 * hours] for slot in range(96)))
-    assessment = demo.assess(1, "2016-08-20", shifted)
+    return demo.assess(1, date, shifted)
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_assess_day_shifted_by_two_hours_is_named_a_clock_shift_of_that_size(demo, hours):
+    assessment = shift_day(demo, "2016-08-20", hours)
+    assert assessment.corroboration.clock_shift_minutes == figures(assessment)["clock_shift_minutes"]
     assert (assessment.state, assessment.corroboration.result) == (DayState.HELD, UNCORROBORATED)
     # One slot either way: readings and satellite model agree no better than that on their time.
     assert abs(figures(assessment)["clock_shift_minutes"] - 60 * hours) <= 15
     side = "late" if hours > 0 else "early"
     assert any("clock shift" in reason and f"min {side}" in reason for reason in assessment.reasons)
+
+
+def shifted_files(demo, minutes):
+    """SERF East's file with every stamp later by so many minutes, as a fast clock writes them."""
+    device = demo.config.device(1)
+    text = (source_folder(demo.config.folder) / device.source.files[0]).read_text()
+    return re.sub(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+        lambda found: str(datetime.fromisoformat(found[0]) + timedelta(minutes=minutes)),
+        text,
+        flags=re.MULTILINE,
+    ).encode()
+
+
+def judged_file(demo, source, data, dates):
+    days = device_days(demo.config.device(1), [read(data, source, "shifted.csv")])
+    return [demo.assess(1, date, days[day_start(date)]) for date in dates], days
+
+
+@pytest.mark.parametrize("minutes", [-60, 45, 90])
+def test_clock_shifts_constant_lag_is_named_and_its_correction_mends_the_days(demo, minutes):
+    source = demo.config.device(1).source
+    data = shifted_files(demo, minutes)
+    dates = [f"2016-08-{number:02d}" for number in range(1, 21)]
+    wrong, _ = judged_file(demo, source, data, dates)
+    [shift] = clock_shifts(wrong)
+    assert (shift.minutes, shift.start, shift.end) == (minutes, day_start(dates[0]), day_start("2016-08-21"))
+    assert shift.corrected > shift.correlation + 0.05
+    entry = shift.to_json()["correction"]
+    assert entry["seconds"] == 60 * minutes and "20 days" in entry["evidence"]
+    assert datetime.fromisoformat(entry["from"]) == datetime(2016, 8, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    # The whole file is late, days that were not looked at as well.
+    correction = ClockCorrection(0, None, entry["seconds"], entry["evidence"])
+    mended, days = judged_file(demo, replace(source, clock_corrections=(correction,)), data, dates)
+    assert [one.state for one in mended] == [DayState.ACCEPTED] * 20
+    assert clock_shifts(mended) == []
+    assert all(days[day_start(date)].micro_j == demo.days[1][day_start(date)].micro_j for date in dates)
+
+
+def test_clock_shifts_untouched_days_name_none(demo):
+    starts = list(demo.days[1])[1:-1]
+    days = [demo.assess(1, datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")) for start in starts]
+    assert len(days) == 103 and clock_shifts(days) == []
+    assert clock_shifts(days[:6]) == [] == clock_shifts([])
+
+
+def test_clock_shifts_a_clock_that_is_set_right_ends_the_shift(demo):
+    dates = [f"2016-08-{number:02d}" for number in range(1, 29)]
+    late, _ = judged_file(demo, demo.config.device(1).source, shifted_files(demo, 90), dates[:14])
+    right = [demo.assess(1, date) for date in dates[14:]]
+    [shift] = clock_shifts([*right, *late])
+    assert shift.minutes == 90 and shift.start == day_start("2016-08-01")
+    # A week is looked at together, so the end is known to a few days.
+    assert abs(shift.end - day_start("2016-08-15")) <= 4 * 86_400
 
 
 @pytest.mark.parametrize("percent", [50, 150, 200, 100_000])
