@@ -6,12 +6,15 @@ Nothing is judged here; that is :mod:`oracle.pipeline`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import orjson
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -24,9 +27,10 @@ from .domain import (
 )
 from .errors import RefusedInput, StoreError
 from .formats import Parsed, RefusedRow, SourceConfig, read
+from .formats.base import MAX_BYTES
 from .formats.survey import FoundColumn, survey
 from .sites import SitesConfig, load_sites
-from .store import DeviceDay, RawFile, Store, crash_point
+from .store import DeviceDay, RawFile, Store, crash_point, utc_now
 from .store import RefusedRow as RefusedRowRecord
 from .units import day_list
 
@@ -95,7 +99,7 @@ def sources(sites: SitesConfig) -> dict[str, SourceConfig]:
 def inspect(config: OracleConfig, file: Path) -> IngestedFile:
     """Read one file and say what is in it, without keeping anything. Raises RefusedInput as ingest would."""
     sites = load_sites(config.sites_file)
-    data = _bytes_of(file)
+    data = _bytes_of(file, sites)
     return _described(sites, file.name, hashlib.sha256(data).hexdigest(), _read(sites, data, file.name))
 
 
@@ -145,22 +149,38 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _bytes_of(file: Path) -> bytes:
+def _bytes_of(file: Path, sites: SitesConfig | None = None) -> bytes:
+    """A file's bytes; one that is larger than any source may be is refused before it is read."""
+    limit = max([MAX_BYTES, *(source.max_bytes for source in sources(sites).values())] if sites else [MAX_BYTES])
     try:
+        size = file.stat().st_size
+        if size > limit:
+            raise RefusedInput(f"the file has {size} bytes", file=str(file), expected=f"at most {limit}")
         return file.read_bytes()
     except OSError as fault:
         raise RefusedInput(f"the file is not readable: {fault.strerror}", file=str(file)) from None
 
 
+def take_bytes(config: OracleConfig, store: Store, name: str, data: bytes) -> IngestedFile:
+    """Take one file that did not come by a path; as :func:`take`."""
+    return _ingest(config, load_sites(config.sites_file), store, name, lambda: data)
+
+
 def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: Path) -> IngestedFile:
+    return _ingest(config, sites, store, file.name, lambda: _bytes_of(file, sites))
+
+
+def _ingest(
+    config: OracleConfig, sites: SitesConfig, store: Store, name: str, content: Callable[[], bytes]
+) -> IngestedFile:
     sha256 = ""
     try:
-        data = _bytes_of(file)
+        data = content()
         sha256 = hashlib.sha256(data).hexdigest()
-        parsed = _read(sites, data, file.name)
+        parsed = _read(sites, data, name)
     except RefusedInput as refusal:
-        log.warning("file refused", file=file.name, reason=refusal.reason, line=refusal.line)
-        return IngestedFile(file.name, sha256, refusal=str(refusal))
+        log.warning("file refused", file=name, reason=refusal.reason, line=refusal.line)
+        return IngestedFile(name, sha256, refusal=str(refusal))
     kept = config.raw_folder / sha256
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
         config.raw_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,13 +190,44 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
         before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
     new = {source: one for source, one in parsed.items() if source not in before}
     if new:
-        _record_file(store, sites, file.name, sha256, len(data), new)
-        log.info("file taken", file=file.name, sha256=sha256, sources=sorted(new))
-    return _described(sites, file.name, sha256, parsed, known=not new)
+        _record_file(store, sites, name, sha256, len(data), new, _labelled(kept, name))
+        log.info("file taken", file=name, sha256=sha256, sources=sorted(new))
+    return _described(sites, name, sha256, parsed, known=not new)
+
+
+def names_of(kept: Path) -> dict[str, str]:
+    """The names under which a raw file came, with the UTC time (ISO 8601) of each; sources take files by name."""
+    label = kept.with_suffix(".json")
+    if not label.exists():
+        return {}
+    names: dict[str, str] = orjson.loads(label.read_bytes())["names"]
+    return names
+
+
+def _labelled(kept: Path, name: str) -> datetime:
+    """Write a name beside a raw file, unless it is there; returns when the file came under this name."""
+    names = names_of(kept)
+    if name not in names:
+        names |= {name: utc_now().isoformat()}
+        write_whole(kept.with_suffix(".json"), json.dumps({"names": names}, indent=1).encode(), 0o600)
+    return datetime.fromisoformat(names[name])
+
+
+def take_again(config: OracleConfig, store: Store, kept: Path, name: str) -> None:
+    """Enter a file of the raw folder into the database as it came under ``name``. Raises RefusedInput if no source takes it."""
+    known = _ingest(config, load_sites(config.sites_file), store, name, lambda: _bytes_of(kept))
+    if known.refusal:
+        raise RefusedInput(known.refusal, file=name)
 
 
 def _record_file(
-    store: Store, sites: SitesConfig, name: str, sha256: str, size_bytes: int, parsed: Mapping[str, Parsed]
+    store: Store,
+    sites: SitesConfig,
+    name: str,
+    sha256: str,
+    size_bytes: int,
+    parsed: Mapping[str, Parsed],
+    received_at: datetime,
 ) -> None:
     named = sources(sites)
     try:
@@ -191,6 +242,7 @@ def _record_file(
                         size_bytes=size_bytes,
                         rows_used=one.used,
                         rows_refused=len(one.refused),
+                        received_at=received_at,
                     )
                 )
                 session.flush()

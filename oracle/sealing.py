@@ -279,7 +279,7 @@ def _seal(
     root = "0x" + archive.root.hex()
     try:
         with store.writing() as session:
-            session.add(_batch(archive))
+            session.add(batch_row(archive))
             for day in accepted:
                 key = day.device_id, day.start
                 row: Version = (
@@ -291,7 +291,7 @@ def _seal(
                     raise StoreError(
                         f"device-day {day_list([(day.device_id, day.start)])} changed while it was sealed; run seal again"
                     )
-                row.state, row.root = DayState.SEALED, root
+                row.state, row.root, row.assessed = DayState.SEALED, root, None
             session.flush()
             crash_point(20)
     except IntegrityError:
@@ -302,7 +302,8 @@ def _seal(
     return archive
 
 
-def _batch(archive: Archive) -> SealedBatch:
+def batch_row(archive: Archive) -> SealedBatch:
+    """A sealed batch as the database keeps it."""
     statements = [record.statement for record in archive.records]
     return SealedBatch(
         root="0x" + archive.root.hex(),
@@ -363,7 +364,7 @@ def seal_interim(config: OracleConfig, store: Store, now: int) -> list[Archive]:
             kind=BatchKind.INTERIM,
         )
         with store.writing() as session:
-            session.merge(_batch(archive))
+            session.merge(batch_row(archive))
         log.info("sealed", root="0x" + archive.root.hex(), statements=len(records), kind="interim")
         sealed.append(archive)
     return sealed
