@@ -150,3 +150,52 @@ def calendar(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             at += timedelta(days=7)
         months.append({"first": first, "weeks": weeks})
     return months
+
+
+#: Qualities of slots as they are stacked, the best at the bottom.
+STACK = ("measured", "coarse", "edited", "estimated", "suspect")
+
+
+def month_chart(days: Sequence[dict[str, Any]], *, width: int, height: int) -> dict[str, Any]:
+    """A stack of Wh by quality for each day and a line of Wh/m2, each on its own axis: coordinates for the template.
+
+    ``days`` carry ``start``, ``energy_wh`` by quality and ``irradiation_wh_m2`` (or None).
+    """
+    lit = [day["irradiation_wh_m2"] for day in days if day["irradiation_wh_m2"] is not None]
+    left, right, top, bottom = 50.0, width - (46.0 if lit else 12.0), 12.0, height - 26.0
+    step = (right - left) / max(len(days), 1)
+    top_wh = _nice(max((sum(day["energy_wh"].values()) for day in days), default=0))
+    top_lit = _nice(max(lit, default=0))
+    bars, points = [], []
+    for index, day in enumerate(days):
+        x, y = left + index * step, bottom
+        for state in STACK:
+            tall = (bottom - top) * day["energy_wh"].get(state, 0) / top_wh
+            if tall:
+                y -= tall
+                bars.append({"x": round(x + step * 0.12, 2), "y": round(y, 2), "width": round(step * 0.76, 2), "height": round(tall, 2), "state": state})  # fmt: skip
+        seen = day["irradiation_wh_m2"]
+        points.append(None if seen is None else (x + step / 2, bottom - (bottom - top) * seen / top_lit))
+    every = 1 if width > 600 else 5
+    return {
+        "width": width, "height": height, "left": left, "right": right, "bottom": bottom, "bars": bars, "line": _path(points),
+        "hits": [{"x": round(left + index * step, 2), "width": round(step, 2), "day": day} for index, day in enumerate(days)],
+        "energy_ticks": [Tick(round(bottom - (bottom - top) * i / 4, 2), f"{top_wh * i / 4000:g}") for i in range(5)],
+        "irradiance_ticks": [Tick(round(bottom - (bottom - top) * i / 4, 2), f"{top_lit * i / 4000:g}") for i in range(5)] if lit else [],
+        "day_ticks": [Tick(round(left + (index + 0.5) * step, 2), str(index + 1)) for index in range(len(days)) if index % every == 0],
+    }  # fmt: skip
+
+
+def heat_map(days: Sequence[dict[str, Any]], *, width: int) -> dict[str, Any]:
+    """A row for each day and a column for each quarter hour (UTC): runs of one state as rectangles."""
+    left, row, slots = 34.0, 13.0, DAY_SECONDS // SLOT_SECONDS
+    step = (width - left - 8) / slots
+    rows = []
+    for index, day in enumerate(days):
+        y = index * row + 4
+        cells = [{"x": round(left + run["first"] * step, 2), "width": round(run["slots"] * step, 2), "state": run["state"]} for run in day["runs"]]  # fmt: skip
+        rows.append({"y": y, "day": day, "number": index + 1, "cells": cells})
+    bottom = len(days) * row + 6
+    every = 3 if width > 600 else 6
+    hours = [Tick(round(left + hour * 4 * step, 2), f"{hour:02d}:00") for hour in range(0, 25, every)]
+    return {"width": width, "height": bottom + 20, "left": left, "right": width - 8, "bottom": bottom, "row": row - 2, "rows": rows, "hours": hours}  # fmt: skip

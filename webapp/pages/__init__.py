@@ -159,9 +159,9 @@ def json_response(model: Any) -> Response:
 
 
 def register(app: APIFlask) -> None:
-    from . import auditor, bundles, checks, portfolio, public, statements, verify
+    from . import auditor, bundles, checks, months, portfolio, public, statements, verify
 
-    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages):
+    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
     for family in (bundles, statements, verify):
