@@ -1,0 +1,197 @@
+"""Every route of the app, who may ask it and what they are answered. A route without an entry here fails.
+
+To add a role, name it in ``ROLES`` with how its client comes to be, and say in ``ANSWERS`` where it is answered otherwise
+than an anonymous visitor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+
+from webapp.app import CSP
+from webapp.index import hex_id
+
+#: How a client of each role is made. Nobody signs in yet: everything here is for everybody.
+ROLES: dict[str, Callable[[Any], Any]] = {"anonymous": lambda app: app.test_client()}
+
+#: A list is asked for in four ways, a page in three.
+LISTS = (
+    "/devices", "/batches", "/checks", "/certificates", "/accounts", "/accounts/<address>/holdings", "/accounts/<address>/activity",
+    "/transactions", "/retirements", "/conversions", "/outcomes", "/factors",
+)  # fmt: skip
+PAGES = (
+    "/devices/<device_id>", "/devices/<device_id>/<month>", "/batches/<root>", "/certificates/<token>", "/accounts/<address>", "/transactions/<tx>",
+    "/retirements/<token>/<int:number>", "/outcomes/<token>", "/checks/<root>/<device_id>/<int:start>", "/checks/jobs/<int:job_id>",
+    "/auditor", "/portfolio/<address>",
+)  # fmt: skip
+#: Everything else, with what it answers: the status for everybody, or by role.
+ANSWERS: dict[str, int | dict[str, int]] = {
+    **{f"GET {rule}{end}": 200 for rule in LISTS for end in ("", ".json", ".csv")},
+    **{f"GET {rule}{end}": 200 for rule in PAGES for end in ("", ".json")},
+    **{f"GET /api/v1{rule}": 200 for rule in (*LISTS, *PAGES, "/overview", "/search", "/openapi.json")},
+    "GET /": 200,
+    "GET /.json": 200,
+    "GET /api": 200,
+    "GET /search": 302,
+    "GET /static/<path:filename>": 200,
+    "GET /verify": 200,
+    "GET /verify.json": 200,
+    "POST /verify": 400,  # no file was sent
+    "POST /checks/validate": 403,  # no token of ours was sent
+    "GET /auditor.zip": 200,
+    "GET /auditor/<name>": 200,
+    "GET /bundles/statement/<root>/<device_id>/<int:start>.zip": 200,
+    "GET /bundles/certificate/<token>.zip": 200,
+    "GET /bundles/retirement/<token>/<int:number>.zip": 200,
+    "GET /bundles/outcome/<token>.zip": 200,
+    "GET /retirements/<token>/<int:number>/statement.json": 200,
+    "GET /retirements/<token>/<int:number>/statement.pdf": 200,
+    "GET /retirements/<token>/<int:number>/badge.svg": 200,
+    "GET /portfolio": 200,
+    "GET /portfolio/<address>/issue/<root>.json": 200,
+    "GET /wallet/abi.json": 200,
+    "GET /clear-signing/<name>.json": 200,
+    # This app has no relay behind it.
+    "POST /relay/retirements.json": 413,
+    "GET /relay/retirements/<request_id>.json": 404,
+    "GET /relay/health.json": 404,
+}
+#: Arguments that some need beside the values of their rule.
+QUERIES = {
+    "GET /search": {"q": "SERF East"},
+    "GET /api/v1/search": {"q": "SERF East"},
+    "GET /api": {"module": "proxy", "action": "eth_blockNumber"},
+}
+FIVE = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def rules_of(app: Any) -> dict[str, Any]:
+    """Every rule by method and path, as the table names it."""
+    return {
+        f"{method} {rule.rule}": rule
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods
+        if method not in ("HEAD", "OPTIONS")
+    }
+
+
+@pytest.fixture(scope="module")
+def address_of(world, app, w) -> Callable[[str], str]:
+    """An address that a rule of the table answers."""
+    s = app.extensions["wattmark"]
+    root, job = "0x" + world.archives[0].root.hex(), s.validator.ask({"root": "0x" + world.archives[0].root.hex()})
+    s.validator.work(job)
+    # A batch that two of whose statements are not issued yet belongs to the generator.
+    later = "0x" + world.archives[1].root.hex()
+    values = {
+        "address": world.account(1), "root": root, "device_id": "1", "start": str(w.FIRST_DAY), "int:start": str(w.FIRST_DAY),
+        "int:number": "1", "int:job_id": str(job), "tx": world.chain_transactions[-1], "path:filename": "app.css",
+        "request_id": "0" * 32, "month": "2016-07",
+    }  # fmt: skip
+
+    def made(rule: str) -> str:
+        own = dict(values)
+        own["token"] = hex_id(world.done["outcome"] if "/outcome" in rule else world.done["tokens"][0])
+        if "/retirement" in rule:
+            own["token"] = "certificate"
+        if "/issue/" in rule:
+            own["root"] = later
+        own["name"] = "calldata-EnergyCertificate" if "clear-signing" in rule else "statements.csv"
+        for name, value in own.items():
+            rule = rule.replace(f"<{name}>", value)
+        assert "<" not in rule, rule
+        return rule
+
+    return made
+
+
+def test_every_route_has_its_entry_and_every_entry_its_route(app):
+    rules = set(rules_of(app))
+    assert rules - set(ANSWERS) == set(), "routes without an entry in ANSWERS: say who may ask them"
+    assert set(ANSWERS) - rules == set(), "entries whose route is gone"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_route_answers_each_role_as_the_table_says(app, address_of, role):
+    client = ROLES[role](app)
+    found = {}
+    for entry, expected in ANSWERS.items():
+        method, rule = entry.split(" ", 1)
+        answer = client.open(address_of(rule), method=method, query_string=QUERIES.get(entry))
+        wanted = expected if isinstance(expected, int) else expected[role]
+        if answer.status_code != wanted:
+            found[entry] = (answer.status_code, answer.text[:200])
+        # A picture for other sites is allowed less than a page.
+        assert answer.headers["Content-Security-Policy"] in (CSP, "default-src 'none'; sandbox"), entry
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", entry
+        for cookie in answer.headers.getlist("Set-Cookie"):
+            assert "HttpOnly" in cookie and "SameSite=" in cookie, (entry, cookie)
+        answer.close()
+    assert found == {}
+
+
+def test_no_route_takes_a_method_that_it_does_not_name(app, client, address_of):
+    rules: dict[str, set[str]] = {}
+    for entry in rules_of(app):
+        method, rule = entry.split(" ", 1)
+        rules.setdefault(rule, set()).add(method)
+    for rule, methods in rules.items():
+        for method in FIVE:
+            if method not in methods:
+                answer = client.open(address_of(rule), method=method)
+                assert answer.status_code == 405, (method, rule)
+
+
+def test_reads_change_nothing(app, client, address_of):
+    """GET of every route leaves both databases' rows as they were, but for results of checks with their times."""
+    s = app.extensions["wattmark"]
+
+    def counted() -> dict[str, int]:
+        with s.index.reading() as db:
+            tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            counts = {name: db.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
+        with s.catalogue.connection() as db:
+            for name in ("setting", "archive", "statement", "evidence", "job"):
+                counts[f"web.{name}"] = db.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]
+        return counts
+
+    before = counted()
+    for entry in ANSWERS:
+        method, rule = entry.split(" ", 1)
+        if method == "GET":
+            client.get(address_of(rule), query_string=QUERIES.get(entry)).close()
+    assert counted() == before
+
+
+def test_links_of_every_page_lead_somewhere(client, address_of):
+    """Every link within the site, on every page of the table, to where something answers."""
+    targets: dict[str, str] = {}
+    for entry in ANSWERS:
+        method, rule = entry.split(" ", 1)
+        answer = client.get(address_of(rule), query_string=QUERIES.get(entry)) if method == "GET" else None
+        if answer is None or answer.mimetype != "text/html":
+            continue
+        page = BeautifulSoup(answer.data, "html.parser")
+        for tag, attribute in (("a", "href"), ("img", "src"), ("link", "href"), ("script", "src"), ("form", "action")):
+            for element in page.find_all(tag):
+                target = str(element.get(attribute) or "")
+                if target.startswith("/") and not (element.name == "form" and element.get("method") == "post"):
+                    targets.setdefault(target.split("#")[0], rule)
+                else:
+                    assert not target.startswith(("http:", "//", "javascript:")), (rule, target)
+    kinds: dict[str, str] = {}
+    for target in targets:
+        # One of each kind is asked: the addresses of one table differ in their values alone.
+        shape = "/".join(
+            "*" if len(part) > 30 or part.isdecimal() else part for part in target.split("?")[0].split("/")
+        )
+        kinds.setdefault(f"{shape}?{'&'.join(p.split('=')[0] for p in target.partition('?')[2].split('&'))}", target)
+    assert len(kinds) > 40
+    for target in kinds.values():
+        answer = client.get(target)
+        assert answer.status_code in (200, 302), (target, targets[target], answer.status_code)
+        answer.close()
