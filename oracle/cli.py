@@ -2,7 +2,7 @@
 
 Exit codes (also in docs/oracle.md): 0 done · 1 another error · 2 configuration, keys or usage · 3 input refused ·
 4 the chain refuses · 5 no answer from the node · 6 too few witnesses · 7 a review decision is refused ·
-8 a check did not verify · 130 interrupted.
+8 a check did not verify · 9 status finds a problem · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .signer import Signer
     from .store import Store
 
-EXIT_CHAIN, EXIT_REFUSED, EXIT_NOT_VERIFIED, EXIT_INTERRUPTED = 4, 3, 8, 130
+EXIT_CHAIN, EXIT_REFUSED, EXIT_NOT_VERIFIED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 4, 3, 8, 9, 130
 
 
 class Desk:
@@ -288,16 +288,19 @@ def _dry_run_json(file: Any) -> dict[str, Any]:
 @json_option
 @pass_desk
 def status(desk: Desk, as_json: bool) -> None:
-    """Counts of files, rows, device-days, batches and acts on the chain.
+    """Health, and counts of files, rows, device-days, batches and acts on the chain.
+
+    Ends with code 9 where something wants a hand: no node answers, the account cannot pay, a device-day is stuck.
 
     Example: python -m oracle status --json
     """
     from .reports import status as status_of
 
-    facts = status_of(desk.store)
+    facts = status_of(desk.store) | {"health": _health(desk)}
+    problems = facts["health"]["problems"]
     if as_json:
         print_json(facts)
-        return
+        sys.exit(EXIT_UNHEALTHY if problems else 0)
     batch = facts["last_batch"]
     rows: list[tuple[object, object]] = [
         (key.replace("_", " "), facts[key])
@@ -318,7 +321,25 @@ def status(desk: Desk, as_json: bool) -> None:
 
 @cli.group()
 def review() -> None:
+    rows += [(name.replace("_", " "), value) for name, value in facts["health"].items() if name != "problems"]
     """Held device-days and the signed decisions about them.
+    for problem in problems:
+        click.echo(str(shown(f"problem: {problem}")), err=True)
+    sys.exit(EXIT_UNHEALTHY if problems else 0)
+
+
+def _health(desk: Desk) -> dict[str, Any]:
+    """Database and chain as they are now; also where there is no chain, address book or key yet."""
+    from .chain import Chain
+    from .keys import keystore_address
+    from .metrics import health
+
+    key = desk.config.key
+    try:
+        signer = keystore_address(key) if isinstance(key, KeyFile) else key.address if key else None
+        return health(desk.store, Chain(desk.config.network), signer).to_json()
+    except ConfigError as fault:
+        return {"chain_answers": False, "problems": [str(fault)]}
 
     Example: python -m oracle review accept 1 2016-09-29 --reason "snow on the array, seen on the camera"
     """

@@ -7,7 +7,9 @@ the keys.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,12 +73,116 @@ class WitnessConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceAccess:
+    """What all places have in common that files come from: a ``name``, and how long one answer may take and be."""
+
+    name: str
+    timeout_seconds: int
+    max_bytes: int
+
+    @property
+    def kind(self) -> str:
+        """What the configuration calls it."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySource(SourceAccess):
+    """A folder here (``protocol`` folder), or on a server (sftp, ftps, ftp). Files whose name fits ``pattern`` are taken once
+    two looks find them alike or they are ``settle_seconds`` old. Passwords and keys are files, readable by their owner alone."""
+
+    protocol: str
+    folder: str
+    pattern: str = "*"
+    settle_seconds: int = 60
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password_file: Path | None = None
+    key_file: Path | None = None
+    known_hosts: Path | None = None
+    ca_file: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.protocol
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSource(SourceAccess):
+    """A ``url`` that is fetched when it has changed; one for each UTC day from ``since`` on where it holds ``{date}``.
+
+    ``file`` names what is fetched (default: the URL's last part), ``headers_file`` holds headers with secrets, ``Name: value``.
+    """
+
+    url: str
+    since: date
+    file: str = ""
+    headers_file: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        return "http"
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSource(SourceAccess):
+    """A subscription to ``topic``. ``fields`` are the columns of the files made of it: where in the message's JSON each stands,
+    as ``values.0.energy``. A look ends when nothing has come for ``idle_seconds``, or after ``max_messages``."""
+
+    host: str
+    port: int
+    client_id: str
+    topic: str
+    fields: Mapping[str, str]
+    user: str = ""
+    password_file: Path | None = None
+    tls: bool = True
+    ca_file: Path | None = None
+    idle_seconds: int = 2
+    max_messages: int = 100_000
+
+    @property
+    def kind(self) -> str:
+        return "mqtt"
+
+
+@dataclass(frozen=True, slots=True)
+class VcomSource(SourceAccess):
+    """Bulk measurements of a ``system`` of the VCOM API at ``url``, from the UTC day ``since`` on, in ``resolution``."""
+
+    url: str
+    system: str
+    since: date
+    resolution: str
+    api_key_file: Path
+    user_file: Path
+    password_file: Path
+
+    @property
+    def kind(self) -> str:
+        return "vcom"
+
+
+def read_secret(file: Path) -> str:
+    """The text of a file that only its owner may read. Raises ConfigError where others may, too."""
+    try:
+        if file.stat().st_mode & 0o077:
+            raise ConfigError(f"{file} holds a secret that others may read; chmod 600 {file}")
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as fault:
+        raise ConfigError(f"{file} cannot be read: {fault.strerror}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class OracleConfig:
     """Everything one oracle or witness process needs to know. Addresses are checksummed 0x texts.
 
     ``key`` signs as a witness and sends transactions; None means dry run: nothing can be signed or sent.
     ``review_key`` is the collaborator's at this machine; ``reviewers`` are those whose decisions count.
-    ``witnesses`` are asked for signatures; a witness answers the ``coordinators`` alone, on ``listen`` (host:port).
+    ``witnesses`` are asked for signatures; a witness answers the ``coordinators`` alone, on ``listen`` (host:port), and
+    lets figures of floating point differ from its own by ``verdict_tolerance``. ``metrics_listen`` (host:port) is where
+    the watching oracle serves its metrics.
     """
 
     file: Path
@@ -92,6 +198,9 @@ class OracleConfig:
     witnesses: tuple[WitnessConfig, ...] = ()
     coordinators: tuple[str, ...] = ()
     listen: str = "127.0.0.1:8101"
+    verdict_tolerance: float = 0.001
+    metrics_listen: str | None = None
+    sources: tuple[SourceAccess, ...] = ()
 
     @classmethod
     def load(cls, file: Path | str) -> OracleConfig:
@@ -126,7 +235,10 @@ class OracleConfig:
             reviewers=tuple(top.address(value) for value in top.texts("reviewers")),
             witnesses=tuple(_witness(section) for section in top.sections("witnesses")),
             coordinators=tuple(top.address(value) for value in top.texts("coordinators")),
-            listen=_listen(top),
+            listen=_listen(top, "listen", "127.0.0.1:8101"),
+            metrics_listen=_listen(top, "metrics_listen") if top.has("metrics_listen") else None,
+            verdict_tolerance=top.fraction("verdict_tolerance", 0.001),
+            sources=_sources(top),
         )
         network.close()
         top.close()
@@ -161,8 +273,11 @@ class _Section:
     def path(self, key: str) -> Path:
         return (self.file.parent / Path(self.text(key)).expanduser()).resolve()
 
+    def has(self, key: str) -> bool:
+        return self._left.get(key) is not None
+
     def path_or_none(self, key: str) -> Path | None:
-        return self.path(key) if key in self._left else None
+        return self.path(key) if self.has(key) else None
 
     def whole(self, key: str, default: int | None = None, *, least: int = 0) -> int:
         value = self.take(key, default)
@@ -170,10 +285,38 @@ class _Section:
             raise self.fail(key, f"a whole number of {least} or more")
         return value
 
+    def fraction(self, key: str, default: float) -> float:
+        value = self.take(key, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+            raise self.fail(key, "a number from 0 to below 1")
+        return float(value)
+
     def texts(self, key: str, *, least: int = 0) -> list[str]:
         value = self.take(key, [])
         if not isinstance(value, list) or len(value) < least or not all(isinstance(item, str) for item in value):
             raise self.fail(key, "a list of texts" + (" with at least one" if least else ""))
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.take(key, default)
+        if not isinstance(value, bool):
+            raise self.fail(key, "true or false")
+        return value
+
+    def day(self, key: str) -> date:
+        value = self.take(key)
+        if not isinstance(value, date) or isinstance(value, datetime):
+            raise self.fail(key, "a date, such as 2026-01-31")
+        return value
+
+    def text_map(self, key: str) -> dict[str, str]:
+        value = self.take(key, {})
+        if (
+            not isinstance(value, dict)
+            or not value
+            or not all(isinstance(v, str) for pair in value.items() for v in pair)
+        ):
+            raise self.fail(key, "a mapping of texts to texts")
         return value
 
     def section(self, key: str) -> _Section:
@@ -229,12 +372,84 @@ def _database_url(top: _Section) -> str:
     return text
 
 
-def _listen(top: _Section) -> str:
-    text = top.text("listen", "127.0.0.1:8101")
+def _listen(top: _Section, key: str, default: str | None = None) -> str:
+    text = top.text(key, default)
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise top.fail("listen", "host:port, such as 127.0.0.1:8101")
+        raise top.fail(key, "host:port, such as 127.0.0.1:8101")
     return text
+
+
+def _sources(top: _Section) -> tuple[SourceAccess, ...]:
+    """``sources``: places that files come from by themselves (docs/sources.md)."""
+    made = [_source(section) for section in top.sections("sources")]
+    names = [access.name for access in made]
+    if len(set(names)) < len(names):
+        raise top.fail("sources", "a list in which each name stands once")
+    return tuple(made)
+
+
+def _source(section: _Section) -> SourceAccess:
+    kind = section.text("kind")
+    name, seconds = section.text("name"), section.whole("timeout_seconds", 60, least=1)
+    common = (name, seconds, section.whole("max_bytes", 128 << 20, least=1))
+    made: SourceAccess
+    match kind:
+        case "folder" | "sftp" | "ftps" | "ftp":
+            here = kind == "folder"
+            made = DirectorySource(
+                *common,
+                protocol=kind,
+                folder=str(section.path("folder")) if here else section.text("folder"),
+                pattern=section.text("pattern", "*"),
+                settle_seconds=section.whole("settle_seconds", 60),
+                host="" if here else section.text("host"),
+                port=0 if here else section.whole("port", 22 if kind == "sftp" else 21, least=1),
+                user="" if here else section.text("user"),
+                password_file=section.path_or_none("password_file"),
+                key_file=section.path_or_none("key_file"),
+                known_hosts=section.path("known_hosts") if kind == "sftp" else None,
+                ca_file=section.path_or_none("ca_file"),
+            )
+        case "http":
+            url = section.url(section.text("url"))
+            made = HttpSource(
+                *common,
+                url=url,
+                since=section.day("since") if "{date}" in url else date.min,
+                file=section.take("file", ""),
+                headers_file=section.path_or_none("headers_file"),
+            )
+        case "mqtt":
+            made = MqttSource(
+                *common,
+                host=section.text("host"),
+                port=section.whole("port", 8883, least=1),
+                client_id=section.text("client_id"),
+                topic=section.text("topic"),
+                fields=section.text_map("fields"),
+                user=section.take("user", ""),
+                password_file=section.path_or_none("password_file"),
+                tls=section.flag("tls", True),
+                ca_file=section.path_or_none("ca_file"),
+                idle_seconds=section.whole("idle_seconds", 2, least=1),
+                max_messages=section.whole("max_messages", 100_000, least=1),
+            )
+        case "vcom":
+            made = VcomSource(
+                *common,
+                url=section.url(section.text("url", "https://api.meteocontrol.de/v2")).rstrip("/"),
+                system=section.text("system"),
+                since=section.day("since"),
+                resolution=section.text("resolution", "fifteen-minutes"),
+                api_key_file=section.path("api_key_file"),
+                user_file=section.path("user_file"),
+                password_file=section.path("password_file"),
+            )
+        case _:
+            raise section.fail("kind", "folder, sftp, ftps, ftp, http, mqtt or vcom")
+    section.close()
+    return made
 
 
 def _key_file(top: _Section, name: str, value: Any) -> KeyFile | None:

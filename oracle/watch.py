@@ -22,6 +22,7 @@ from .domain import SLOT_SECONDS, DayState
 from .errors import ChainError, ConfigError, StoreError, WitnessRefused
 from .intake import take
 from .issuance import Collect, Sent, issue, notarize
+from .metrics import registry_of, serve_metrics
 from .pipeline import assess_all
 from .sealing import seal, seal_interim
 from .signer import Signer
@@ -184,8 +185,10 @@ def watch(
 ) -> None:
     """A :func:`step` now and ``delay_seconds`` after each quarter hour, for ever or through ``until`` (UTC seconds).
 
-    ``gather`` gives the files to take; ``tell`` is told of each step.
+    ``gather`` gives the files to take; ``tell`` is told of each step. Metrics are served where the configuration says.
     """
+    if config.metrics_listen:
+        serve_metrics(config.metrics_listen, registry_of(store, chain, account.address))
     while True:
         now = clock.now()
         try:

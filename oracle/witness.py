@@ -18,9 +18,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import orjson
@@ -30,6 +30,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
+from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
@@ -41,22 +42,37 @@ from .config import OracleConfig, WitnessConfig
 from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Statement, Visibility
 from .errors import ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
 from .merkle import root_from_proof
+from .messages import (
+    BatchMessage,
+    Difference,
+    DifferencesAnswer,
+    DifferencesMessage,
+    Malformed,
+    ProposalMessage,
+    RefuseAnswer,
+    SignAnswer,
+    json_schemas,
+    parse_answer,
+)
+from .metrics import CONTENT_TYPE, exposition, registry_of
 from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf, token_id
 from .signer import Signer, as_signer
 from .store import SignedStatement, Store
 
-PROPOSAL_SCHEMA = "wattmark/proposal/1"
-DIFFERENCES_SCHEMA = "wattmark/differences/1"
-ANSWER_SCHEMA = "wattmark/answer/1"
 SIGNATURE_HEADER = "X-Wattmark-Signature"
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_SECONDS, WORK_SECONDS = 30.0, 110.0
 #: A witness refuses to sign for longer than this ahead of the later of the chain's time and now, in seconds.
 MAX_DEADLINE_SECONDS = 86_400
+#: By how much figures of floating point may differ between machines; the oracle rounds them to three digits.
+VERDICT_TOLERANCE = 0.001
+TENTH_WH = 0.1
+_FRACTION = r"(-?\d+\.\d+)"
 ZERO = b"\0" * 32
 
 DeviceDay = tuple[int, int]
+T = TypeVar("T")
 
 log = structlog.get_logger("oracle.witness")
 
@@ -77,10 +93,6 @@ class Recomputed(Protocol):
 Recompute = Callable[[Batch, Sequence[dict[str, Any]], Visibility, Mapping[DeviceDay, Statement] | None], Recomputed]
 
 
-class Malformed(OracleError):
-    """A message is not what docs/witness.md describes."""
-
-
 class Refused(OracleError):
     """A witness does not sign. ``code`` is for machines, ``device_days`` are (device, start) it is about."""
 
@@ -91,65 +103,41 @@ class Refused(OracleError):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a coordinator asks witnesses to sign: the batch, where it is to count, and its archive's manifest."""
+    """What a coordinator asks witnesses to sign: the batch, where it is to count, and its archive's manifest.
+
+    ``assessments`` of its statements, in the archive's order, for a witness whose own figures differ a little.
+    """
 
     domain: NotaryDomain
     batch: Batch
     manifest: dict[str, Any]
+    assessments: tuple[str, ...] | None = None
 
     @property
     def digest(self) -> bytes:
         return batch_digest(self.batch, self.domain)
 
     def to_json(self) -> dict[str, Any]:
-        b = self.batch
-        return {
-            "schema": PROPOSAL_SCHEMA,
-            "chainId": self.domain.chain_id,
-            "notary": self.domain.contract,
-            "batch": {
-                "kind": int(b.kind),
-                "signerEpoch": b.signer_epoch,
-                "head": _hex(b.head),
-                "root": _hex(b.root),
-                "start": b.start,
-                "end": b.end,
-                "statements": b.statements,
-                "energyWh": b.energy_wh,
-                "archiveHash": _hex(b.archive_hash),
-                "deadline": b.deadline,
-            },
-            "manifest": self.manifest,
-        }
+        return ProposalMessage(
+            chainId=self.domain.chain_id,
+            notary=self.domain.contract,
+            batch=BatchMessage.of(self.batch),
+            manifest=self.manifest,
+            assessments=None if self.assessments is None else list(self.assessments),
+        ).to_json()
 
     @classmethod
     def parse(cls, message: Any) -> Proposal:
         """From JSON values; Malformed names the first field that does not fit."""
-        _schema(message, PROPOSAL_SCHEMA)
-        batch = message.get("batch")
-        if not isinstance(batch, dict):
-            raise Malformed("batch must be an object")
-        manifest = message.get("manifest")
-        if not isinstance(manifest, dict):
-            raise Malformed("manifest must be an object")
-        kind = _whole(batch, "kind", 8)
-        if kind not in (BatchKind.FINAL, BatchKind.INTERIM):
-            raise Malformed("batch.kind must be 1 (final) or 2 (interim)")
+        return cls.of(ProposalMessage.parse(message))
+
+    @classmethod
+    def of(cls, message: ProposalMessage) -> Proposal:
         return cls(
-            NotaryDomain(_whole(message, "chainId", 64), _address(message, "notary")),
-            Batch(
-                BatchKind(kind),
-                _whole(batch, "signerEpoch", 16),
-                _bytes32(batch.get("head"), "head"),
-                _bytes32(batch.get("root"), "root"),
-                _whole(batch, "start", 40),
-                _whole(batch, "end", 40),
-                _whole(batch, "statements", 32),
-                _whole(batch, "energyWh", 64),
-                _bytes32(batch.get("archiveHash"), "archiveHash"),
-                _whole(batch, "deadline", 40),
-            ),
-            manifest,
+            NotaryDomain(message.chainId, to_checksum_address(message.notary)),
+            message.batch.batch(),
+            message.manifest,
+            None if message.assessments is None else tuple(message.assessments),
         )
 
 
@@ -171,9 +159,7 @@ def sign_own(
         ) from None
 
 
-def _remember_and_sign(
-    store: Store, signer: Signer, proposal: Proposal, records: Sequence[ArchivedStatement]
-) -> bytes:
+def _remember_and_sign(store: Store, signer: Signer, proposal: Proposal, records: Sequence[ArchivedStatement]) -> bytes:
     chain_id, root = proposal.domain.chain_id, _hex(proposal.batch.root)
     if proposal.batch.kind is BatchKind.INTERIM:
         # Evidence of a moment: it binds nobody to the day's figures, and nothing can be issued from it.
@@ -245,8 +231,10 @@ class Witness:
         account: Signer | LocalAccount,
         coordinators: Iterable[str],
         recompute: Recompute,
+        tolerance: float = VERDICT_TOLERANCE,
     ):
         self.chain, self.store, self.signer, self.recompute = chain, store, as_signer(account), recompute
+        self.tolerance = tolerance
         self.coordinators = {to_checksum_address(address) for address in coordinators}
         if not self.coordinators:
             raise ConfigError("a witness needs the address of at least one coordinator; set coordinators")
@@ -327,9 +315,7 @@ class Witness:
             raise Refused("root", f"own raw files lead to root {_hex(root)} over {len(records)} statements")
         if manifest.get("policy") != policy:
             raise Refused("policy", f"the policy differs in {_differing_keys(manifest.get('policy'), policy)}")
-        assessments = keccak256("\n".join(record.assessment for record in records).encode())
-        if manifest.get("assessments") != _hex(assessments):
-            raise Refused("assessments", "the verdicts and figures of the assessments differ")
+        self._check_assessments(proposal, records)
         statements = [record.statement for record in records]
         energy_wh = batch_energy_wh(statements)
         if batch.energy_wh != energy_wh:
@@ -339,6 +325,25 @@ class Witness:
         if batch.start != min(s.start for s in statements) or batch.end != max(s.end for s in statements):
             raise Refused("period", "start and end are not those of the statements")
         return records
+
+    def _check_assessments(self, proposal: Proposal, records: Sequence[ArchivedStatement]) -> None:
+        """Verdicts and whole numbers must be the same; figures of floating point may differ by the tolerance."""
+        wanted = proposal.manifest.get("assessments")
+        if wanted == assessments_hash([record.assessment for record in records]):
+            return
+        if proposal.assessments is None:
+            raise Refused("assessments", "figures of the assessments differ; send the assessments to compare them")
+        if wanted != assessments_hash(proposal.assessments) or len(proposal.assessments) != len(records):
+            raise Refused("manifest", "the assessments sent are not those of the manifest")
+        differing = {
+            (record.statement.device_id, record.statement.start): where
+            for record, theirs in zip(records, proposal.assessments, strict=True)
+            if (where := difference(record.assessment, theirs, self.tolerance)) is not None
+        }
+        if differing:
+            day, where = min(differing.items())
+            raise Refused("assessments", f"the assessment of {_days([day])} differs in {where}", differing)
+        log.info("figures within tolerance", root=_hex(proposal.batch.root), tolerance=self.tolerance)
 
     def _recomputed(self, proposal: Proposal) -> tuple[list[ArchivedStatement], dict[str, Any]]:
         """Own statements of the batch's time and the policy behind them, in the archive's order.
@@ -446,6 +451,53 @@ class Witness:
         )
 
 
+def assessments_hash(assessments: Sequence[str]) -> str:
+    """As the manifest has it."""
+    return _hex(keccak256("\n".join(assessments).encode()))
+
+
+def difference(ours: str, theirs: str, tolerance: float) -> str | None:
+    """Where two assessments (JSON) differ by more than ``tolerance``, None if they agree.
+
+    Whole numbers, truth values and texts must be equal. A number with a fraction may differ by ``tolerance``, absolute
+    up to 1 and relative beyond; one of Wh (its name ends in ``_wh``), which is rounded to a tenth, by a tenth; one
+    within a text by its last digit.
+    """
+    try:
+        return _differs(orjson.loads(ours), orjson.loads(theirs), tolerance, "")
+    except ValueError:
+        return "its form"
+
+
+def _differs(ours: Any, theirs: Any, tolerance: float, where: str) -> str | None:
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        inner = ((ours[key], theirs[key], f"{where}.{key}") for key in ours)
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        inner = ((one, other, where) for one, other in zip(ours, theirs, strict=True))
+    else:
+        return None if _close(ours, theirs, tolerance, where) else where.removeprefix(".") or "its form"
+    return next((found for one in inner if (found := _differs(one[0], one[1], tolerance, one[2]))), None)
+
+
+def _close(ours: Any, theirs: Any, tolerance: float, where: str) -> bool:
+    if isinstance(ours, str) and isinstance(theirs, str):
+        mine, other = re.split(_FRACTION, ours), re.split(_FRACTION, theirs)
+        return mine[::2] == other[::2] and all(
+            abs(float(one) - float(two)) <= 10.0 ** -min(map(_digits, (one, two))) * (1 + 1e-9)
+            for one, two in zip(mine[1::2], other[1::2], strict=True)
+        )
+    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (ours, theirs))
+    if not numbers or not (isinstance(ours, float) or isinstance(theirs, float)):
+        return type(ours) is type(theirs) and bool(ours == theirs)
+    allowed = TENTH_WH if where.endswith("_wh") else tolerance * max(1.0, abs(ours), abs(theirs))
+    # The least bits of the bound itself are no matter.
+    return abs(ours - theirs) <= allowed * (1 + 1e-9)
+
+
+def _digits(number: str) -> int:
+    return len(number.partition(".")[2])
+
+
 def _withheld(manifest: dict[str, Any]) -> set[DeviceDay]:
     entries = manifest.get("withheld", [])
     try:
@@ -488,7 +540,7 @@ def serve(config: OracleConfig) -> None:
     store = Store.open(config.database_url)
 
     chain, recompute = ChainView(config.network), functools.partial(sealing.recompute, config, store)
-    witness = Witness(chain, store, open_signer(config.key), config.coordinators, recompute)
+    witness = Witness(chain, store, open_signer(config.key), config.coordinators, recompute, config.verdict_tolerance)
     host, _, port = config.listen.rpartition(":")
     log.info("listening", host=host, port=int(port), address=witness.signer.address)
     web.run_app(application(witness), host=host, port=int(port), print=None, access_log=None)
@@ -496,45 +548,59 @@ def serve(config: OracleConfig) -> None:
 
 def application(witness: Witness) -> web.Application:
     """The HTTP service of a witness."""
+    registry = registry_of(witness.store, witness.chain)
+    answers = Counter("wattmark_witness_answers", "Answers to proposals", ["decision", "code"], registry=registry)
 
     async def proposals(request: web.Request) -> web.Response:
         async def judge(message: Any) -> dict[str, Any]:
             proposal = Proposal.parse(message)
-            answer: dict[str, Any] = {"schema": ANSWER_SCHEMA, "root": _hex(proposal.batch.root)}
+            root = _hex(proposal.batch.root)
             try:
                 signature = await _in_thread(witness.sign, proposal)
             except Refused as refused:
-                log.info("refused", root=answer["root"], code=refused.code)
-                days = [list(day) for day in refused.device_days]
-                return answer | {"decision": "refuse", "code": refused.code, "reason": str(refused), "deviceDays": days}
-            log.info("signed", root=answer["root"])
-            return answer | {"decision": "sign", "signer": witness.signer.address, "signature": _hex(signature)}
+                log.info("refused", root=root, code=refused.code)
+                answers.labels("refuse", refused.code).inc()
+                days = list(refused.device_days)
+                return RefuseAnswer(root=root, code=refused.code, reason=str(refused), deviceDays=days).to_json()
+            log.info("signed", root=root)
+            answers.labels("sign", "").inc()
+            return SignAnswer(root=root, signer=witness.signer.address, signature=_hex(signature)).to_json()
 
         return await _answer(witness, request, judge)
 
     async def differences(request: web.Request) -> web.Response:
         async def compare(message: Any) -> dict[str, Any]:
-            _schema(message, DIFFERENCES_SCHEMA)
-            proposal = Proposal.parse(message.get("proposal"))
+            asked = DifferencesMessage.parse(message)
+            proposal = Proposal.of(asked.proposal)
             if request.match_info["root"] != _hex(proposal.batch.root):
                 raise Malformed("the root in the path is not the proposal's")
-            theirs = _statement_list(message.get("statements"))
+            theirs = [
+                (device, start, version, bytes.fromhex(leaf[2:])) for device, start, version, leaf in asked.statements
+            ]
             try:
                 found = await _in_thread(witness.differences, proposal, theirs)
             except Refused as refused:
                 raise Malformed(str(refused)) from None
             days = [
-                {"deviceId": device, "start": start, "ours": _hex_or_none(ours), "theirs": _hex_or_none(given)}
+                Difference(deviceId=device, start=start, ours=_hex_or_none(ours), theirs=_hex_or_none(given))
                 for device, start, ours, given in found
             ]
-            return {"schema": ANSWER_SCHEMA, "root": _hex(proposal.batch.root), "deviceDays": days}
+            return DifferencesAnswer(root=_hex(proposal.batch.root), deviceDays=days).to_json()
 
         return await _answer(witness, request, compare)
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"address": witness.signer.address, "chainId": witness.chain.config.chain_id})
 
+    async def schemas(_: web.Request) -> web.Response:
+        return web.json_response(json_schemas())
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=await _in_thread(exposition, registry), headers={"Content-Type": CONTENT_TYPE})
+
     app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/v1/schemas", schemas)
     app.router.add_get("/v1/health", health)
     app.router.add_post("/v1/proposals", proposals)
     app.router.add_post("/v1/proposals/{root}/differences", differences)
@@ -681,32 +747,43 @@ async def _ask(
     account: Signer | LocalAccount,
 ) -> bytes:
     """One witness's verified signature, or Refused with the reason and, where it can name them, the device-days."""
-    answer = await _post(http, witness, "/v1/proposals", proposal.to_json(), account)
-    if answer.get("root") != _hex(proposal.batch.root):
-        raise Refused("lying", "the answer is about another root")
-    if answer.get("decision") == "sign":
-        signature = _signature(answer.get("signature"))
-        if signature is None or recover_signer(proposal.digest, signature) != witness.address:
+    answer = await _propose(http, witness, proposal, account)
+    if isinstance(answer, RefuseAnswer) and answer.code == "assessments":
+        given = replace(proposal, assessments=tuple(record.assessment for record in records))
+        answer = await _propose(http, witness, given, account)
+    if isinstance(answer, SignAnswer):
+        signature = bytes.fromhex(answer.signature[2:])
+        if recover_signer(proposal.digest, signature) != witness.address:
             raise Refused("lying", "the signature is not of this witness over this batch")
         return signature
-    code, reason = str(answer.get("code"))[:40], str(answer.get("reason"))[:1_000]
-    days = _day_pairs(answer.get("deviceDays"))
-    if code == "root":
-        statements = [
-            [r.statement.device_id, r.statement.start, r.statement.version, _hex(statement_leaf(r.statement))]
+    days: list[DeviceDay] = list(answer.deviceDays)
+    if answer.code == "root":
+        leaves = [
+            (r.statement.device_id, r.statement.start, r.statement.version, _hex(statement_leaf(r.statement)))
             for r in records
         ]
         path = f"/v1/proposals/{_hex(proposal.batch.root)}/differences"
-        message = {"schema": DIFFERENCES_SCHEMA, "proposal": proposal.to_json(), "statements": statements}
-        compared = await _post(http, witness, path, message, account)
-        days = _day_pairs(
-            [
-                [day.get("deviceId"), day.get("start")]
-                for day in _list(compared.get("deviceDays"))
-                if isinstance(day, dict)
-            ]
-        )
-    raise Refused(code, reason, days)
+        message = DifferencesMessage(proposal=ProposalMessage.parse(proposal.to_json()), statements=leaves)
+        compared = _understood(DifferencesAnswer.parse, await _post(http, witness, path, message.to_json(), account))
+        days = [(day.deviceId, day.start) for day in compared.deviceDays]
+    raise Refused(answer.code, answer.reason[:1_000], days)
+
+
+async def _propose(
+    http: aiohttp.ClientSession, witness: WitnessConfig, proposal: Proposal, account: Signer | LocalAccount
+) -> SignAnswer | RefuseAnswer:
+    message = await _post(http, witness, "/v1/proposals", proposal.to_json(), account)
+    answer = _understood(parse_answer, message)
+    if answer.root != _hex(proposal.batch.root):
+        raise Refused("lying", "the answer is about another root")
+    return answer
+
+
+def _understood(parse: Callable[[Any], T], message: Any) -> T:
+    try:
+        return parse(message)
+    except Malformed as fault:
+        raise Refused("lying", f"the answer is not one: {fault}") from None
 
 
 async def _post(
@@ -748,11 +825,6 @@ def _parse_json(body: bytes) -> Any:
         raise Malformed("the body is not JSON") from None
 
 
-def _schema(message: Any, schema: str) -> None:
-    if not isinstance(message, dict) or message.get("schema") != schema:
-        raise Malformed(f"the message must be an object of schema {schema}")
-
-
 def _whole(message: dict[str, Any], name: str, bits: int) -> int:
     value = message.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << bits:
@@ -766,44 +838,8 @@ def _bytes32(value: Any, name: str) -> bytes:
     return bytes.fromhex(value[2:])
 
 
-def _address(message: dict[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or not re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
-        raise Malformed(f"{name} must be an address")
-    return to_checksum_address(value)
-
-
-def _statement_list(value: Any) -> list[tuple[int, int, int, bytes]]:
-    statements = []
-    for entry in _list(value):
-        if not isinstance(entry, list) or len(entry) != 4:
-            raise Malformed("statements must be a list of [deviceId, start, version, leaf]")
-        fields = {"deviceId": entry[0], "start": entry[1], "version": entry[2]}
-        statements.append(
-            (
-                _whole(fields, "deviceId", 64),
-                _whole(fields, "start", 40),
-                _whole(fields, "version", 32),
-                _bytes32(entry[3], "leaf"),
-            )
-        )
-    return statements
-
-
-def _day_pairs(value: Any) -> list[DeviceDay]:
-    """Device-days of an answer; what does not fit is left out, a witness can only lie about itself."""
-    pairs = (entry for entry in _list(value) if isinstance(entry, list) and len(entry) == 2)
-    return [(day[0], day[1]) for day in pairs if all(isinstance(part, int) and 0 <= part < 1 << 64 for part in day)]
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _signature(value: Any) -> bytes | None:
-    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{130}", value):
-        return bytes.fromhex(value[2:])
-    return None
 
 
 def _days(device_days: Collection[DeviceDay]) -> str:

@@ -81,7 +81,7 @@ def process_group(command: Sequence[str], **options: Any) -> Iterator[subprocess
 
 @dataclass
 class Node:
-    """A running node with the contracts deployed and three witnesses of which two must sign."""
+    """A running node with the contracts deployed and witnesses, three unless told otherwise, of which two must sign."""
 
     url: str
     w3: Web3
@@ -125,12 +125,14 @@ class Node:
 
 
 @contextlib.contextmanager
-def anvil(folder: Path, *arguments: str, chain_id: int = CHAIN_ID, finality_depth: int | None = 0) -> Iterator[Node]:
+def anvil(
+    folder: Path, *arguments: str, chain_id: int = CHAIN_ID, finality_depth: int | None = 0, witnesses: int = 3
+) -> Iterator[Node]:
     """Start anvil, deploy, write the address book into ``folder``."""
     port = free_port()
     command = [anvil_command(), "--port", str(port), "--chain-id", str(chain_id), "--silent", *arguments]
     with process_group(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder):
-        yield _started(f"http://127.0.0.1:{port}", folder, chain_id, finality_depth)
+        yield _started(f"http://127.0.0.1:{port}", folder, chain_id, finality_depth, count=witnesses)
 
 
 @contextlib.contextmanager
@@ -188,7 +190,9 @@ def _install(folder: Path) -> str | None:
     return None if done.returncode == 0 else f"npm ci failed: {done.stderr.strip()[-300:]}"
 
 
-def _started(url: str, folder: Path, chain_id: int, finality_depth: int | None, tool: str = "anvil") -> Node:
+def _started(
+    url: str, folder: Path, chain_id: int, finality_depth: int | None, tool: str = "anvil", count: int = 3
+) -> Node:
     """Wait for a node and deploy."""
     w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 10}, exception_retry_configuration=None))
     end = time.monotonic() + START_SECONDS
@@ -196,7 +200,7 @@ def _started(url: str, folder: Path, chain_id: int, finality_depth: int | None, 
         if time.monotonic() > end:
             raise RuntimeError(f"{tool} did not start")
         time.sleep(0.02)
-    witnesses = sorted((Account.create() for _ in range(3)), key=lambda account: int(account.address, 16))
+    witnesses = sorted((Account.create() for _ in range(count)), key=lambda account: int(account.address, 16))
     node = Node(url, w3, witnesses, tool)
     book = folder / f"{chain_id}.json"
     book.write_text(json.dumps(_deploy(node, chain_id)))

@@ -97,7 +97,8 @@ def test_ingest_review_seal_and_reports_from_the_shell(folder):
     )
     for table in ("status", "gaps", "review list"):
         shown = call(folder, *table.split())
-        assert shown.returncode == 0 and shown.stdout
+        # There is no chain here, and status says so.
+        assert shown.returncode == (9 if table == "status" else 0) and shown.stdout
 
 
 def test_ingest_dry_run_prints_the_agreed_fields_and_needs_no_database(folder):

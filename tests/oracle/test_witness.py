@@ -1,5 +1,6 @@
 """Witnesses recompute from their own raw files: they sign what agrees and name the device-days that do not."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from aiohttp import web
 from eth_account import Account
 
 from oracle import pipeline, review, sealing
@@ -20,15 +22,20 @@ from oracle.domain import BatchKind
 from oracle.errors import WitnessRefused
 from oracle.issuance import propose_batch
 from oracle.keys import create_device_key, device_key_file
+from oracle.messages import Malformed, SignAnswer
 from oracle.protocol import batch_digest, batch_fields, keccak256, manifest_bytes
+from oracle.signer import as_signer
 from oracle.store import SignedStatement, Store
 from oracle.witness import (
     SIGNATURE_HEADER,
-    Malformed,
+    VERDICT_TOLERANCE,
     Proposal,
     Refused,
     Witness,
+    application,
+    assessments_hash,
     collect_signatures,
+    difference,
     message_signer,
     sign_message,
     sign_own,
@@ -540,3 +547,220 @@ def test_collect_witness_under_another_name_is_not_believed(house, node):
         with pytest.raises(WitnessRefused) as caught:
             collect(house, [WitnessConfig(sound.url, node.witnesses[1].address), sound], grace_seconds=30)
         assert "not signed by this witness" in caught.value.refusals[node.witnesses[1].address]
+
+
+# -- served in this process -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def served(app):
+    """An aiohttp application on a free port, in a thread of this process."""
+    loop, ready, stop, urls = asyncio.new_event_loop(), threading.Event(), asyncio.Event(), []
+
+    async def run():
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        urls.append(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}")
+        ready.set()
+        await stop.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run()), daemon=True)
+    thread.start()
+    assert ready.wait(20)
+    try:
+        yield urls[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        loop.close()
+
+
+def liar(account):
+    """A witness that says it signs, in a well-signed answer, and signs a batch of one Wh more."""
+
+    async def proposals(request):
+        proposal = Proposal.parse(await request.json())
+        other = replace(proposal, batch=replace(proposal.batch, energy_wh=proposal.batch.energy_wh + 1))
+        signature = "0x" + as_signer(account).sign_batch(other.batch, other.domain).hex()
+        answer = SignAnswer(root="0x" + proposal.batch.root.hex(), signer=account.address, signature=signature)
+        body = json.dumps(answer.to_json()).encode()
+        return web.Response(body=body, headers={SIGNATURE_HEADER: sign_message(account, body)})
+
+    app = web.Application()
+    app.router.add_post("/v1/proposals", proposals)
+    return app
+
+
+@pytest.mark.parametrize("coordinator", [0, 1, 2])
+def test_collect_coordinator_can_be_any_of_the_witnesses(house, node, coordinator):
+    """Whoever proposes, the signatures come sorted by address, as the contract wants them."""
+    house.account = node.witnesses[coordinator]
+    others = [house.witness(index) for index in range(3) if index != coordinator]
+    with contextlib.ExitStack() as stack:
+        asked = [
+            WitnessConfig(stack.enter_context(served(application(one))), one.signer.address) for one in reversed(others)
+        ]
+        proposal, signed = collect(
+            house,
+            asked,
+            own=lambda: sign_own(house.store, house.account, house.proposal, house.archive.records),
+            grace_seconds=30,
+        )
+    assert [address for address, _ in signed] == [witness.address for witness in node.witnesses]
+    node.act("Notary", "notarize", batch_fields(proposal.batch), [signature for _, signature in signed])
+    assert len(house.chain.find_notarization(house.archive.root).signers) == 3
+
+
+def test_collect_three_witnesses_of_which_one_lies_and_one_sleeps_still_notarizes(tmp_path):
+    """The coordinator, itself a signer, needs one more signature: the honest witness gives it, the others are named."""
+    with nodes.anvil(tmp_path, witnesses=4) as node:
+        house = House(node, tmp_path / "house")
+        honest, lying, sleeping = (node.witnesses[index] for index in (2, 1, 3))
+        with (
+            served(application(house.witness(2))) as good,
+            served(liar(lying)) as bad,
+            sleeper() as silent,
+        ):
+            witnesses = [
+                WitnessConfig(silent, sleeping.address),
+                WitnessConfig(bad, lying.address),
+                WitnessConfig(good, honest.address),
+            ]
+            with pytest.raises(WitnessRefused) as caught:
+                collect(house, witnesses, timeout_seconds=6, grace_seconds=0.1)
+            assert set(caught.value.refusals) == {lying.address, sleeping.address}
+            assert "not of this witness over this batch" in caught.value.refusals[lying.address]
+            own = sign_own(house.store, house.account, house.proposal, house.archive.records)
+            proposal, signed = collect(house, witnesses, own=lambda: own, grace_seconds=0.5)
+        assert {address for address, _ in signed} == {house.account.address, honest.address}
+        node.act("Notary", "notarize", batch_fields(proposal.batch), [signature for _, signature in signed])
+        assert house.chain.notarization(house.archive.root).energy_wh == 3 * (2_412 + 1_692)
+
+
+def test_collect_split_witnesses_name_every_day_that_one_of_them_has_otherwise(house, node):
+    """Two witnesses, each with another reading: no majority, and both days are named."""
+    first = house.witness(1, house.altered())
+    (house.folder / "altered").rename(house.folder / "altered-1")
+    second = house.witness(2, house.altered(day=2))
+    with served(application(first)) as one, served(application(second)) as two, pytest.raises(WitnessRefused) as caught:
+        collect(house, [WitnessConfig(one, first.signer.address), WitnessConfig(two, second.signer.address)])
+    assert caught.value.device_days == ((2, FIRST + DAY), (2, FIRST + 2 * DAY))
+    assert all("root" in reason for reason in caught.value.refusals.values())
+
+
+# -- figures of floating point ----------------------------------------------------------------------
+
+ASSESSMENT = {
+    "report": {"missing_slots": 0, "findings": []},
+    "corroboration": {
+        "result": "corroborated",
+        "reasons": ["day energy 0.98 of expected, correlation 0.97 over 40 slots"],
+        "stations": [{"figures": {"correlation": 0.971, "pairs": 40}, "expected_wh": [None, 12.3, 1500.0]}],
+    },
+}
+
+
+def changed(path, value):
+    copy = json.loads(json.dumps(ASSESSMENT))
+    *outer, last = path
+    place = copy
+    for step in outer:
+        place = place[step]
+    place[last] = value
+    return json.dumps(copy)
+
+
+STATION = ("corroboration", "stations", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ((*STATION, "figures", "correlation"), 0.972, None),
+        ((*STATION, "figures", "correlation"), 0.9731, "corroboration.stations.figures.correlation"),
+        ((*STATION, "figures", "pairs"), 41, "corroboration.stations.figures.pairs"),
+        ((*STATION, "expected_wh", 1), 12.4, None),
+        ((*STATION, "expected_wh", 1), 12.5, "corroboration.stations.expected_wh"),
+        ((*STATION, "expected_wh", 0), 0.0, "corroboration.stations.expected_wh"),
+        (("corroboration", "reasons", 0), "day energy 0.99 of expected, correlation 0.97 over 40 slots", None),
+        (("corroboration", "reasons", 0), "day energy 0.98 of expected, correlation 0.97 over 41 slots", "corroboration.reasons"),
+        (("corroboration", "result"), "contradicted", "corroboration.result"),
+        (("report", "missing_slots"), 0.0, None),
+        (("report", "missing_slots"), False, "report.missing_slots"),
+        (("report", "more"), 1, "report"),
+    ],
+)  # fmt: skip
+def test_difference_of_assessments_whole_numbers_exactly_and_fractions_within_tolerance(path, value, told):
+    assert difference(json.dumps(ASSESSMENT), changed(path, value), VERDICT_TOLERANCE) == told
+
+
+def with_figures(house, change):
+    """The house's proposal as a machine would make it whose figures of the first statement differ by ``change``."""
+    records = list(house.archive.records)
+    own = json.loads(records[0].assessment) | {"drift": 0.5}
+    theirs = own | {"drift": 0.5 + change}
+    mine = [json.dumps(own), *(record.assessment for record in records[1:])]
+    given = [json.dumps(theirs), *mine[1:]]
+    manifest = {**house.archive.manifest, "assessments": assessments_hash(given)}
+    batch = replace(house.proposal.batch, archive_hash=keccak256(manifest_bytes(manifest)))
+    proposal = Proposal(house.chain.domain, batch, manifest, tuple(given))
+    return proposal, [replace(record, assessment=text) for record, text in zip(records, mine, strict=True)]
+
+
+@pytest.mark.parametrize(("change", "signs"), [(0.0005, True), (0.002, False)])
+def test_sign_figures_that_differ_are_taken_within_tolerance_and_named_beyond(house, change, signs):
+    proposal, own = with_figures(house, change)
+    witness = house.witness(1)
+    recompute = witness.recompute
+
+    def elsewhere(*arguments):
+        return replace(recompute(*arguments), records=tuple(own))
+
+    witness.recompute = elsewhere
+    with pytest.raises(Refused) as caught:
+        witness.sign(replace(proposal, assessments=None))
+    assert caught.value.code == "assessments"
+    if signs:
+        assert len(witness.sign(proposal)) == 65
+        with pytest.raises(Refused) as caught:
+            witness.sign(replace(proposal, assessments=proposal.assessments[::-1]))
+        assert caught.value.code == "manifest"
+        witness.tolerance = 0.0001
+    with pytest.raises(Refused) as caught:
+        witness.sign(proposal)
+    assert caught.value.code == "assessments" and "drift" in caught.value.reason
+    assert caught.value.device_days == ((own[0].statement.device_id, own[0].statement.start),)
+
+
+def test_collect_sends_the_assessments_to_a_witness_that_asks_for_them(house):
+    proposal, own = with_figures(house, 0.0005)
+    witness = house.witness(1)
+    recompute = witness.recompute
+    witness.recompute = lambda *arguments: replace(recompute(*arguments), records=tuple(own))
+    records = [replace(one, assessment=text) for one, text in zip(own, proposal.assessments, strict=True)]
+    with served(application(witness)) as url:
+        signed = collect_signatures(
+            replace(proposal, assessments=None),
+            records,
+            [WitnessConfig(url, witness.signer.address)],
+            house.account,
+            house.chain.signer_set(1),
+            own=lambda: sign_own(house.store, house.account, proposal, records),
+        )
+    assert len(signed) == 2
+
+
+def test_application_serves_the_schemas_of_its_messages(judge):
+    house, witness = judge
+    with served(application(witness)) as url, urllib.request.urlopen(f"{url}/v1/schemas", timeout=10) as answer:
+        schemas = json.load(answer)
+    assert {"proposal", "answer", "differences", "differencesAnswer", "error"} < set(schemas)
+    batch = schemas["proposal"]["$defs"]["BatchMessage"]
+    assert set(batch["required"]) == set(house.proposal.to_json()["batch"]) and not batch["additionalProperties"]
+    assert batch["properties"]["energyWh"]["exclusiveMaximum"] == 2**64
+    with pytest.raises(Malformed, match=r"batch\.more"):
+        message = house.proposal.to_json()
+        Proposal.parse(message | {"batch": message["batch"] | {"more": 1}})
