@@ -316,13 +316,8 @@ def status(desk: Desk, as_json: bool) -> None:
                 f"{batch['root']} {batch['state']}, {batch['statements']} statements, {format_kwh(batch['energy_wh'])} kWh",
             )
         )
-    print_table("Status", ("what", "value"), rows)
-
-
-@cli.group()
-def review() -> None:
     rows += [(name.replace("_", " "), value) for name, value in facts["health"].items() if name != "problems"]
-    """Held device-days and the signed decisions about them.
+    print_table("Status", ("what", "value"), rows)
     for problem in problems:
         click.echo(str(shown(f"problem: {problem}")), err=True)
     sys.exit(EXIT_UNHEALTHY if problems else 0)
@@ -340,6 +335,11 @@ def _health(desk: Desk) -> dict[str, Any]:
         return health(desk.store, Chain(desk.config.network), signer).to_json()
     except ConfigError as fault:
         return {"chain_answers": False, "problems": [str(fault)]}
+
+
+@cli.group()
+def review() -> None:
+    """Held device-days and the signed decisions about them.
 
     Example: python -m oracle review accept 1 2016-09-29 --reason "snow on the array, seen on the camera"
     """
