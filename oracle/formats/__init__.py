@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ..errors import RefusedInput
-from . import delimited, green_button, message_80020, mii_csv, mii_xml, nem12, prime_s02, weblog_ini, xlsx
+from . import delimited, green_button, message_80020, mii_csv, mii_xml, nem12, prime_s02, vcom, weblog_ini, xlsx
 from .base import MAX_BYTES, Channel, ClockCorrection, Parsed, Quantity, RefusedRow, Series, SourceConfig
 from .containers import unpack
 from .readings import shifted
@@ -91,6 +91,14 @@ FORMATS: dict[str, Format] = {
         "PRIME S02 report",
         _LOCAL,
         is_import=lambda column: column.endswith("/AI"),
+    ),
+    "vcom": Format(
+        vcom.read,
+        vcom.recognises,
+        "VCOM API bulk measurements, JSON",
+        ("stamped", "unit"),
+        guess=vcom.guess,
+        is_import=mii_csv.is_import,
     ),
     "green-button": Format(green_button.read, green_button.recognises, "Green Button (ESPI) feed"),
     "nem12": Format(nem12.read, nem12.recognises, "NEM12", is_import=nem12.is_import),

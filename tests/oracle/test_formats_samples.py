@@ -10,7 +10,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from oracle.cli import cli
 from oracle.errors import RefusedInput
 from oracle.formats import FORMATS, sniff
 from oracle.formats.survey import survey
@@ -35,6 +37,9 @@ REGISTER_CSV_WH, REGISTER_XML_WH = 549_843, 63_165
 # The Spanish file, Wh: 28+117+227+349+481+618+760+903+1046+1189+1328+1464+1594+1717+1833+1941+2038+2126+2202+2267
 # +2319+2358+2385+2398 = 33688, there and back.
 SPANISH_WH = 2 * 33_688
+# VCOM, inverter by E_INT and meter by its register, each: 20 x (1+2+…+20) = 4200, twice, and 8 x 400: 11600. The register's
+# first reading opens no slot of its own; it says the same as the one before.
+VCOM_WH = 2 * (2 * 4_200 + 8 * 400)
 
 EXPECTED = {
     "generic_es.csv": ("csv", ["Energía (kWh)"], 96, SPANISH_WH),
@@ -45,6 +50,7 @@ EXPECTED = {
     "meteocontrol_mii.csv": ("mii-csv", ["M1"], 95, REGISTER_CSV_WH),
     "meteocontrol_mii.xml": ("mii-xml", ["M1"], 95, REGISTER_XML_WH),
     "nem12.csv": ("nem12", ["NMI0000001"], 96, BELL_WH),
+    "vcom_bulk.json": ("vcom", ["inverters/Id100.1", "meters/200"], 96 + 95, VCOM_WH),
     "prime_s02.xml": ("prime-s02", ["ZIV0000000001", "ZIV0000000002"], 192, HOURS_WH),
 }
 
@@ -71,10 +77,19 @@ def test_survey_sample_packed_or_not_gives_the_energy_worked_out_by_hand(name, p
     assert (found.format, devices, slots, energy_wh, found.refused) == (*EXPECTED[name], ())
 
 
-@pytest.mark.parametrize("name", ["message_80020.xml", "generic_es.csv"])
-def test_ingest_dry_run_without_configuration_prints_the_agreed_fields(name, tmp_path):
+@pytest.mark.parametrize("name", EXPECTED)
+def test_ingest_dry_run_without_configuration_prints_the_agreed_fields(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["ingest", "--dry-run", str(SAMPLES / name), "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert [said[key] for key in ("format", "devices", "slots", "energy_wh", "refused")] == [*EXPECTED[name], []]
+    assert said["assumed"] or name in ("nem12.csv", "greenbutton.xml")
+
+
+def test_ingest_dry_run_as_a_command_prints_the_agreed_fields(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "oracle", "ingest", "--dry-run", str(SAMPLES / name), "--json"],
+        [sys.executable, "-m", "oracle", "ingest", "--dry-run", str(SAMPLES / "generic_es.csv"), "--json"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
@@ -83,7 +98,7 @@ def test_ingest_dry_run_without_configuration_prints_the_agreed_fields(name, tmp
         check=True,
     )
     said = json.loads(done.stdout)
-    assert [said[key] for key in ("format", "devices", "slots", "energy_wh", "refused")] == [*EXPECTED[name], []]
+    assert [said[key] for key in ("format", "slots", "energy_wh")] == ["csv", 96, SPANISH_WH]
     assert any("stamps are UTC" in one for one in said["assumed"])
 
 
