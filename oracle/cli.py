@@ -7,8 +7,10 @@ Exit codes (also in docs/oracle.md): 0 done · 1 another error · 2 configuratio
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
     from .chain import Chain
     from .signer import Signer
-    from .store import Store
+    from .store import Store, Version
+    from .watch import Step
 
 EXIT_CHAIN, EXIT_REFUSED, EXIT_NOT_VERIFIED, EXIT_UNHEALTHY, EXIT_INTERRUPTED = 4, 3, 8, 9, 130
 
@@ -85,7 +88,9 @@ class Desk:
 
         key = self.config.review_key or self.config.key
         if not isinstance(key, KeyFile):
-            raise ConfigError(f"{self.config.file} names no keystore as review_key or key, so no decision can be signed")
+            raise ConfigError(
+                f"{self.config.file} names no keystore as review_key or key, so no decision can be signed"
+            )
         return load_account(key)
 
 
@@ -354,17 +359,111 @@ def review_list(desk: Desk, as_json: bool) -> None:
     Example: python -m oracle review list
     """
     from .domain import DayState
-    from .reports import gaps as gap_report
+    from .reports import corrections, held_first_versions
 
-    held = [gap for gap in gap_report(desk.config, desk.store) if gap.state is DayState.HELD]
+    days = held_first_versions(desk.config, desk.store)
+    later = [line for line in corrections(desk.store) if line.state is DayState.HELD]
     if as_json:
-        print_json([gap.to_json() for gap in held])
+        print_json([gap.to_json() | {"version": 0} for gap in days] + [line.to_json() for line in later])
         return
     print_table(
-        f"Held ({len(held)})",
-        ("device", "day", "kWh", "reason"),
-        [(gap.device_id, gap.day, format_kwh(gap.energy_wh), gap.reason) for gap in held],
+        f"Held ({len(days) + len(later)})",
+        ("device", "day", "version", "kWh", "reason"),
+        [(gap.device_id, gap.day, 0, format_kwh(gap.energy_wh), gap.reason) for gap in days]
+        + [(one.device_id, one.day, one.version, format_kwh(one.energy_wh), one.reason) for one in later],
     )
+
+
+@review.command("conflict")
+@click.argument("device", type=click.IntRange(min=1))
+@click.argument("day")
+@json_option
+@pass_desk
+def review_conflict(desk: Desk, device: int, day: str, as_json: bool) -> None:
+    """Which file says what about a day on which files disagree.
+
+    Example: python -m oracle review conflict 1 2016-09-29
+    """
+    from .pipeline import conflict_of
+
+    said = conflict_of(desk.config, desk.store, device, _parse_day(day))
+    if as_json:
+        print_json([asdict(one) | {"slots": {str(slot): wh for slot, wh in one.slots.items()}} for one in said])
+        return
+    rows = [(one.name, one.sha256[:12], slot, wh) for one in said for slot, wh in one.slots.items()]
+    print_table(f"Said about device {device} {day}", ("file", "sha256", "slot", "Wh"), rows)
+
+
+@review.command("choose")
+@click.argument("device", type=click.IntRange(min=1))
+@click.argument("day")
+@click.option("--file", "file", required=True, help="Name, or start of the sha256, of the file whose values count.")
+@click.option("--reason", required=True, help="Why; it is signed and travels with the batch.")
+@json_option
+@pass_desk
+def review_choose(desk: Desk, device: int, day: str, file: str, reason: str, as_json: bool) -> None:
+    """Settle a conflict by the values of one file; the slots are marked as edited, with the file as evidence.
+
+    Example: python -m oracle review choose 1 2016-09-29 --file meter-late.csv --reason "read again at the meter"
+    """
+    from .pipeline import choose
+
+    _show_decided(choose(desk.config, desk.store, desk.reviewer, device, _parse_day(day), file, reason), day, as_json)
+
+
+@review.command("edit")
+@click.argument("device", type=click.IntRange(min=1))
+@click.argument("day")
+@click.option(
+    "--slot", "slots", multiple=True, required=True, metavar="SLOT=WH", help="A slot (0 to 95) and its Wh; repeatable."
+)
+@click.option(
+    "--evidence",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The file that shows the figures; its sha256 is signed. Keep it: nobody else does.",
+)
+@click.option("--reason", required=True, help="Why; it is signed and travels with the batch.")
+@json_option
+@pass_desk
+def review_edit(
+    desk: Desk, device: int, day: str, slots: tuple[str, ...], evidence: Path, reason: str, as_json: bool
+) -> None:
+    """Give slots of a held device-day other figures, shown by evidence, and certify it.
+
+    Example: python -m oracle review edit 1 2016-09-29 --slot 41=250 --evidence protocol.pdf --reason "read by hand"
+    """
+    from .pipeline import decide
+
+    edits = {}
+    for slot in slots:
+        number, _, wh = slot.partition("=")
+        if not (number.isascii() and number.isdigit() and wh.isascii() and wh.isdigit()):
+            raise click.BadParameter(f"{slot!r} is not a slot and its Wh; write 41=250")
+        edits[int(number)] = int(wh)
+    with evidence.open("rb") as shown_by:
+        sha256 = hashlib.file_digest(shown_by, "sha256").hexdigest()
+    row = decide(
+        desk.config,
+        desk.store,
+        desk.reviewer,
+        device,
+        _parse_day(day),
+        "edit",
+        reason,
+        edits=edits,
+        evidence=sha256,
+    )
+    _show_decided(row, day, as_json)
+
+
+def _show_decided(row: Version, day: str, as_json: bool) -> None:
+    if as_json:
+        facts = {"device_id": row.device_id, "day": day, "version": row.version, "energy_wh": row.energy_wh}
+        print_json(facts | {"state": row.state.value, "reason": row.reason})
+    else:
+        version = f" version {row.version}" if row.version else ""
+        click.echo(f"device {row.device_id} {day}{version} is {row.state.value}")
 
 
 def _decision(name: str, summary: str) -> Callable[..., Any]:
@@ -377,11 +476,9 @@ def _decision(name: str, summary: str) -> Callable[..., Any]:
     def decided(desk: Desk, device: int, day: str, reason: str, as_json: bool) -> None:
         from .pipeline import decide
 
-        row = decide(desk.config, desk.store, desk.reviewer, device, _parse_day(day), name, reason)
-        if as_json:
-            print_json({"device_id": device, "day": day, "state": row.state.value, "reason": row.reason})
-        else:
-            click.echo(f"device {device} {day} is {row.state.value}")
+        _show_decided(
+            decide(desk.config, desk.store, desk.reviewer, device, _parse_day(day), name, reason), day, as_json
+        )
 
     return decided  # type: ignore[no-any-return]
 
@@ -454,15 +551,43 @@ def issue(desk: Desk, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--watch", "watching", is_flag=True, help="Go on, with a round after each quarter hour, until Ctrl-C.")
+@click.option("--until", "until", metavar="TIME", help="With --watch: end after the round at this UTC time.")
+@click.option(
+    "--accelerate",
+    type=click.FloatRange(min=1),
+    metavar="N",
+    help="With --watch, on a local chain alone: time passes N times faster, from --from on.",
+)
+@click.option("--from", "since", metavar="TIME", help="With --accelerate: the UTC time at which to begin.")
 @json_option
 @pass_desk
-def run(desk: Desk, paths: tuple[Path, ...], as_json: bool) -> None:
-    """All steps once: ingest PATHS, assess, seal, notarize, issue. Run again, it sends nothing.
+def run(
+    desk: Desk,
+    paths: tuple[Path, ...],
+    watching: bool,
+    until: str | None,
+    accelerate: float | None,
+    since: str | None,
+    as_json: bool,
+) -> None:
+    """All steps once: ingest PATHS, assess, seal, notarize, issue, correct. Run again, it sends nothing.
 
+    With --watch in rounds: each quarter hour an INTERIM notarization of what the meters showed, never issuable, and when
+    a day is over its FINAL one with the certificates. Ctrl-C at any moment loses nothing.
+
+    \b
     Example: python -m oracle run inbox/
+             python -m oracle run --watch inbox/
+             python -m oracle run --watch --accelerate 900 --from 2016-07-14T22:00 --until 2016-07-15T00:15 inbox/
     """
     from .issuance import run as run_all
 
+    if watching:
+        _watch(desk, paths, until, accelerate, since, as_json)
+        return
+    if until or accelerate or since:
+        raise click.UsageError("--until, --accelerate and --from go with --watch")
     with progress_shown(as_json) as progress:
         facts = run_all(desk.config, desk.store, desk.chain, desk.account, paths, progress)
     if not as_json:
@@ -470,6 +595,54 @@ def run(desk: Desk, paths: tuple[Path, ...], as_json: bool) -> None:
     refused = any(file["refusal"] for file in facts["files"])
     _show_sent(facts, as_json)
     sys.exit(EXIT_REFUSED if refused else 0)
+
+
+def _watch(
+    desk: Desk, paths: tuple[Path, ...], until: str | None, accelerate: float | None, since: str | None, as_json: bool
+) -> None:
+    from .watch import AcceleratedClock, Clock, Inbox, WallClock, watch
+
+    if bool(accelerate) != bool(since):
+        raise click.UsageError("--accelerate and --from go together")
+    clock: Clock = WallClock()
+    if accelerate and since:
+        clock = AcceleratedClock(desk.chain, _parse_time(since), accelerate)
+
+    def tell(step: Step) -> None:
+        if as_json:
+            print_json(step.to_json())
+        else:
+            click.echo(str(shown(_step_line(step))))
+
+    # A service is ended by SIGTERM: as safe as Ctrl-C, and told apart from a failure.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end = _parse_time(until) if until else None
+    inbox = Inbox(paths) if not accelerate else Inbox(paths, settle_seconds=0)
+    watch(desk.config, desk.store, desk.chain, desk.account, inbox, clock=clock, tell=tell, until=end)
+
+
+def _step_line(step: Step) -> str:
+    states = ", ".join(f"{count} {state}" for state, count in step.states.items())
+    did = [
+        f"{step.files} files" if step.files else "",
+        f"{len(step.refused)} files refused" if step.refused else "",
+        f"INTERIM {', '.join(root[:10] for root in step.interim)}" if step.interim else "",
+        f"FINAL {', '.join(root[:10] for root in step.final)}" if step.final else "",
+        f"{step.sent.transactions} transactions" if step.sent.transactions else "",
+        *(f"failed: {act.key}: {act.error}" for act in step.sent.failed),
+        *(f"waits: {reason}" for reason in step.waits),
+    ]
+    at = datetime.fromtimestamp(step.at, UTC).strftime("%Y-%m-%d %H:%M")
+    return f"{at}  {'; '.join(filter(None, did)) or 'nothing new'}  [{states}]"
+
+
+def _parse_time(text: str) -> int:
+    """UTC seconds of a time given as 2016-07-14T22:00, which is UTC unless it carries an offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a time; write 2016-07-14T22:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _show_sent(facts: dict[str, Any], as_json: bool) -> None:
@@ -483,6 +656,87 @@ def _show_sent(facts: dict[str, Any], as_json: bool) -> None:
         click.echo(str(shown(f"error: {act['act']}: {act['reason']}")), err=True)
     if facts["failed"]:
         sys.exit(EXIT_CHAIN)
+
+
+@cli.command()
+@click.option("--list", "only_list", is_flag=True, help="Only show; read the chain, send nothing.")
+@json_option
+@pass_desk
+def correct(desk: Desk, only_list: bool, as_json: bool) -> None:
+    """Make the accepted corrections of notarized days certificates or debt, and show old, new and debt of each.
+
+    Newer data after notarization become the next version of a device-day, by the same rules as the first; a held one
+    waits for `review`. This seals, notarizes and applies those that are accepted.
+
+    \b
+    Example: python -m oracle correct
+             python -m oracle correct --list --json
+    """
+    from .issuance import confirm, debts_wh, issue, notarize
+    from .pipeline import assess_all
+    from .reports import corrections
+    from .sealing import seal
+
+    sent: dict[str, Any] = {"transactions": 0, "failed": []}
+    with progress_shown(as_json) as progress:
+        if only_list:
+            confirm(desk.config, desk.store, desk.chain)
+        else:
+            assess_all(desk.config, desk.store, progress)
+            seal(desk.config, desk.store, progress)
+            done = notarize(desk.config, desk.store, desk.chain, desk.account, progress)
+            sent = (done + issue(desk.config, desk.store, desk.chain, desk.account, progress)).to_json()
+    lines = corrections(desk.store)
+    debts = debts_wh(desk.chain, {line.device_id for line in lines})
+    if as_json:
+        debt_wh = {str(device): wh for device, wh in debts.items()}
+        print_json({"corrections": [line.to_json() for line in lines], "debt_wh": debt_wh, **sent})
+        sys.exit(EXIT_CHAIN if sent["failed"] else 0)
+    print_table(
+        f"Corrections ({len(lines)})",
+        ("device", "day", "version", "state", "old kWh", "new kWh", "owed kWh", "reason"),
+        [
+            (
+                line.device_id,
+                line.day,
+                line.version,
+                line.state.value,
+                format_kwh(line.previous_wh),
+                format_kwh(line.energy_wh),
+                "" if line.owed_wh is None else format_kwh(line.owed_wh),
+                line.reason,
+            )
+            for line in lines
+        ],
+    )
+    if debts:
+        print_table("Debt now", ("device", "kWh"), [(device, format_kwh(wh)) for device, wh in debts.items()])
+    if not only_list:
+        _show_sent(sent, as_json)
+
+
+@cli.command()
+@json_option
+@pass_desk
+def rebuild(desk: Desk, as_json: bool) -> None:
+    """Make the database again from raw files, archives and chain. End other commands first.
+
+    Kept as they are: review decisions, what this process has signed, and the outbox.
+
+    Example: python -m oracle rebuild
+    """
+    from .rebuild import rebuild as rebuild_database
+
+    with progress_shown(as_json) as progress:
+        facts = rebuild_database(desk.config, desk.store, desk.chain, progress).to_json()
+    if as_json:
+        print_json(facts)
+    else:
+        rows = [(name, facts[name]) for name in ("files", "batches", "statements", "decisions")]
+        print_table("Made again", ("what", "count"), rows)
+        for reason in facts["unread"]:
+            click.echo(str(shown(f"not read: {reason}")), err=True)
+    sys.exit(EXIT_REFUSED if facts["unread"] else 0)
 
 
 @cli.command()
@@ -556,21 +810,37 @@ def _check_json(one: Any) -> dict[str, Any]:
 @cli.command()
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV that no spreadsheet takes for formulas.")
 @click.option("--state", "states", multiple=True, help="Only device-days in this state; may be repeated.")
+@click.option("--heat", is_flag=True, help="Draw a map: a row for each device and month, a mark for each day.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the map as an SVG file that says every reason.",
+)
 @json_option
 @pass_desk
-def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], as_json: bool) -> None:
+def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], heat: bool, svg: Path | None, as_json: bool) -> None:
     """Every device-day, how far it has come, and why no further. Nothing is left out.
 
+    \b
     Example: python -m oracle gaps --csv > gaps.csv
+             python -m oracle gaps --heat
+             python -m oracle gaps --svg gaps.svg
     """
     from .reports import gaps as gap_report
-    from .reports import gaps_csv
+    from .reports import gaps_csv, gaps_heat, gaps_svg
 
     report = [gap for gap in gap_report(desk.config, desk.store) if not states or gap.state.value in states]
     if as_json:
         print_json([gap.to_json() for gap in report])
     elif as_csv:
         click.echo(gaps_csv(report), nl=False)
+    elif svg:
+        svg.write_text(gaps_svg(report), encoding="utf-8")
+        click.echo(svg)
+    elif heat:
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        for line in gaps_heat(report):
+            console.print(line)
     else:
         rows = [
             (
@@ -580,7 +850,7 @@ def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], as_json: bool) -> No
                 format_kwh(gap.energy_wh),
                 gap.missing_slots,
                 gap.suspect_slots,
-                "; ".join(filter(None, (gap.reason, gap.pending))),
+                "; ".join(filter(None, (gap.reason, gap.pending, gap.correction))),
             )
             for gap in report
         ]

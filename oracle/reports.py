@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
+from xml.etree import ElementTree as ET
 
+from rich.text import Text
 from sqlalchemy import func, select
 
 from .archive import read_archive, roots_in
@@ -142,6 +144,91 @@ def _said_of(line: CorrectionLine | None) -> str:
     owed = f", {format_kwh(line.owed_wh)} kWh of it owed" if line.owed_wh else ""
     waits = f" ({line.reason})" if line.state is DayState.HELD else ""
     return f"version {line.version} {line.state.value}: {figures}{owed}{waits}"
+
+
+def held_first_versions(config: OracleConfig, store: Store) -> list[Gap]:
+    """Device-days whose first version waits for a decision."""
+    return [gap for gap in gaps(config, store) if gap.state is DayState.HELD]
+
+
+#: How each state is drawn: a mark for terminals without colours, and a colour that also tells without red and green.
+MARKS = {
+    DayState.METERED: ("·", "#bbbbbb"),
+    DayState.HELD: ("?", "#ee7733"),
+    DayState.REJECTED: ("x", "#882255"),
+    DayState.ACCEPTED: ("-", "#ddcc77"),
+    DayState.SEALED: ("s", "#88ccee"),
+    DayState.NOTARIZED: ("n", "#44aadd"),
+    DayState.ISSUED: ("i", "#3377bb"),
+    DayState.FINAL: ("F", "#224488"),
+}
+
+
+def _months(report: Iterable[Gap]) -> dict[tuple[int, str], dict[int, Gap]]:
+    """Device-days by device and month ("2016-07"), then by day of the month."""
+    rows: dict[tuple[int, str], dict[int, Gap]] = {}
+    for gap in report:
+        rows.setdefault((gap.device_id, gap.day[:7]), {})[int(gap.day[8:])] = gap
+    return dict(sorted(rows.items()))
+
+
+def gaps_heat(report: Sequence[Gap]) -> list[Text]:
+    """The gap report as a map for a terminal: a line for each device and month, a mark for each day, and what marks mean."""
+    lines = [Text(f"{'device':>8} month   " + "".join(str(day % 10) for day in range(1, 32)))]
+    for (device_id, month), days in _months(report).items():
+        line = Text(f"{device_id:>8} {month} ")
+        for day in range(1, 32):
+            gap = days.get(day)
+            mark, colour = MARKS[gap.state] if gap else (" ", "default")
+            line.append(mark, style="default" if gap is None else f"black on {colour}")
+        late = sum(bool(gap.correction or gap.pending) for gap in days.values())
+        lines.append(line.append(f"  {late} with newer data" if late else ""))
+    used = {gap.state for gap in report}
+    legend = Text("\n")
+    for state, (mark, colour) in MARKS.items():
+        if state in used:
+            legend.append(mark, style=f"black on {colour}").append(f" {state.value}  ")
+    return [*lines, legend]
+
+
+def gaps_svg(report: Sequence[Gap]) -> str:
+    """The same map as an SVG picture; each day is titled with its state, energy and reason. Texts of files are escaped."""
+    cell, left, top = 16, 150, 40
+    rows = _months(report)
+    width, height = left + 31 * cell + 20, top + (len(rows) + 2) * (cell + 2)
+    svg = ET.Element(
+        "svg", xmlns="http://www.w3.org/2000/svg", width=str(width), height=str(height), role="img", fill="#222222"
+    )
+    svg.set("font-family", "sans-serif")
+    svg.set("font-size", "11")
+    ET.SubElement(svg, "title").text = "Device-days by state"
+    ET.SubElement(svg, "rect", width="100%", height="100%", fill="#ffffff")
+    for day in range(1, 32):
+        ET.SubElement(svg, "text", x=str(left + (day - 1) * cell + 2), y=str(top - 8)).text = str(day)
+    for number, ((device_id, month), days) in enumerate(rows.items()):
+        y = top + number * (cell + 2)
+        ET.SubElement(svg, "text", x="8", y=str(y + 12)).text = f"device {device_id}  {month}"
+        for day, gap in days.items():
+            box = ET.SubElement(
+                svg, "rect", x=str(left + (day - 1) * cell), y=str(y), width=str(cell - 1), height=str(cell - 1)
+            )
+            box.set("fill", MARKS[gap.state][1])
+            if gap.correction or gap.pending:
+                box.set("stroke", "#cc3311")
+            said = filter(None, (gap.reason, gap.pending, gap.correction))
+            facts = f"{gap.day} device {gap.device_id}: {gap.state.value}, {format_kwh(gap.energy_wh)} kWh"
+            ET.SubElement(box, "title").text = _printable("; ".join((facts, *said)))
+    x, y = 8, top + (len(rows) + 1) * (cell + 2)
+    for state, (_, colour) in MARKS.items():
+        ET.SubElement(svg, "rect", x=str(x), y=str(y), width="12", height="12", fill=colour)
+        ET.SubElement(svg, "text", x=str(x + 16), y=str(y + 10)).text = state.value
+        x += 80
+    return ET.tostring(svg, encoding="unicode") + "\n"
+
+
+def _printable(text: str) -> str:
+    """What people and files wrote, without characters that XML cannot carry."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 _GAP_COLUMNS = (
