@@ -41,7 +41,7 @@ _MAX_TEXT = 512
 
 
 class _Value(NamedTuple):
-    """A value of the answer: the names that lead to it, its text exactly as written ("" for null), its 1-based line."""
+    """A value of the answer: the names that lead to it, its text exactly as written, its 1-based line."""
 
     path: tuple[str, ...]
     text: str
@@ -80,7 +80,7 @@ def read(data: bytes, source: SourceConfig, file_name: str) -> Parsed:
         column = readings.column(name, unit=None if source.channels else unit, quantity=quantity)
         if column is None:
             readings.skipped += 1
-        elif not text and not source.channels:
+        elif text == "null" and not source.channels:
             # A look into a file: an abbreviation that the device does not have is null throughout.
             readings.skipped += 1
         else:
@@ -173,8 +173,6 @@ def _values(data: bytes, file_name: str) -> Iterator[_Value]:
 
 
 def _scalar(token: re.Match[bytes]) -> str:
-    if token["word"] == b"null":
-        return ""
     text = token["text"]
     return _plain(text) if text is not None else token[0].strip().decode("ascii")
 
