@@ -20,7 +20,7 @@ _METHODS = [("templates/**.html", "jinja2"), ("templates/**.svg", "jinja2"), ("*
 _OPTIONS = {
     "templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false", "encoding": "utf-8"}
 }
-_KEYWORDS = {"_": None, "gettext": None, "lazy_gettext": None, "ngettext": (1, 2)}
+_KEYWORDS = {"_": None, "gettext": None, "lazy_gettext": None, "ngettext": (1, 2), "sentence": None}
 
 
 def texts() -> Catalog:

@@ -35,7 +35,7 @@ def drop(page, name: str, content: bytes) -> dict[str, str]:
     """Give the page a file; the verdicts it shows."""
     page.locator("#result").evaluate("result => result.replaceChildren()")
     page.set_input_files("input[type=file]", {"name": name, "mimeType": "application/octet-stream", "buffer": content})
-    page.wait_for_function("document.querySelector('#result').childElementCount || document.querySelector('[data-status]').textContent.includes('no usable')")  # fmt: skip
+    page.locator("#result > *, [data-status]:has-text('no usable')").first.wait_for(state="attached")
     page.wait_for_load_state("networkidle")
     return page.eval_on_selector_all(
         "#result [data-part]", "cards => Object.fromEntries(cards.map(c => [c.dataset.part, c.dataset.verdict]))"

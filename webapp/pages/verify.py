@@ -25,13 +25,15 @@ from oracle.domain import BatchStatus, CheckResult, Finding, Statement, Verdict
 from oracle.errors import ChainError
 from oracle.protocol import keccak256
 
-from .. import paper
+from .. import paper, reasons
 from ..app import explorer, services
 from ..explorer import TOKENS
 from .public import hash_of
 from .statements import facts_of, retirement_of
 
 html = Blueprint("verify", __name__)
+html.add_app_template_filter(reasons.in_words)
+html.add_app_template_filter(reasons.language_of)
 
 MAX_UPLOAD_BYTES = 4 << 20
 MAX_ROOTS, MAX_STATEMENTS, MAX_FOUND = 64, 64, 200

@@ -1,0 +1,78 @@
+"""Every sentence that a checker can say is among the texts to translate, and is told with its values in each language."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+
+from webapp import reasons
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKERS = ("oracle/checks.py", "oracle/verify.py", "webapp/pages/verify.py")
+#: Begin like sentences and are no reasons: they refuse a file, or begin one that the tests see whole.
+NO_REASONS = ("An unreadable signature", "Statement of device", "\nAll of this", "7, but that they")
+
+
+def told(node: ast.expr) -> str | None:
+    """A text with 7 in the place of every value; None for what is no text."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values)
+    return None
+
+
+def said_by(path: str) -> set[str]:
+    """The sentences that a module gives as reasons: whole arguments and values that end with a full stop."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    places: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "settle", "_with"):
+            places += node.args
+        elif isinstance(node, ast.Assign | ast.Return) and node.value is not None:
+            places.append(node.value)
+    found = {text for place in places if (text := told(place)) and text.endswith(".") and len(text) > 12}
+    return {text for text in found if not text.startswith(NO_REASONS)}
+
+
+@pytest.mark.parametrize("path", CHECKERS)
+def test_reasons_of_each_checker_are_all_among_the_texts(app, path):
+    said = said_by(path)
+    assert len(said) > 10
+    with app.test_request_context("/?lang=ru"):
+        unknown = {text for text in said if reasons.language_of(text) == "en"}
+        # What no placeholder stands for is told in letters of the language.
+        latin = {text for text in said if not re.search("[а-я]", reasons.in_words(text))}
+    assert unknown == set() and latin == set()
+
+
+def test_in_words_of_a_nested_reason_keeps_every_value(app):
+    reason = "Cannot check: ab.parquet is not readable (ArrowInvalid)."
+    names = "2 of the 3 witnesses of epoch 1 signed, where 2 are enough: 0xAb, 0xCd."
+    with app.test_request_context("/?lang=es"):
+        assert reasons.in_words(reason) == "No se puede comprobar: ab.parquet no es legible (ArrowInvalid)."
+        assert reasons.in_words(names).endswith("bastan 2: 0xAb, 0xCd.")
+        assert reasons.in_words("The outcome retirement 4 is in block 12, and all statements behind it in their roots.").startswith("Objeto: retiro de resultados 4. Está en el bloque 12")  # fmt: skip
+    with app.test_request_context("/?lang=en"):
+        assert reasons.in_words(reason) == reason
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "%(x)s %s {0}", "A sentence of another program", "The archive is damaged: %(evil)s."]
+)
+def test_in_words_of_anything_else_changes_nothing_it_does_not_know(app, reason):
+    with app.test_request_context("/?lang=ru"):
+        shown = reasons.in_words(reason)
+        assert shown == reason or "%(evil)s" in shown
+
+
+def test_page_in_another_language_tells_its_reasons_in_it(client, world, w):
+    path = f"/checks/0x{world.archives[0].root.hex()}/1/{w.FIRST_DAY}"
+    said = BeautifulSoup(client.get(f"{path}?lang=ru").data, "html.parser").select(".said")
+    assert len(said) == 4 and all(part["lang"] == "ru" and re.search("[а-я]", part.get_text()) for part in said)
+    english = BeautifulSoup(client.get(f"{path}?lang=en").data, "html.parser").select(".said")
+    assert "witnesses signed" in english[3].get_text() and english[3]["lang"] == "en"

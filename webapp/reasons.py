@@ -1,0 +1,161 @@
+"""What the checkers say, in the reader's language.
+
+:mod:`oracle.checks` and :mod:`oracle.verify` give their reasons in English, with their values in the sentence. Here stand the same
+sentences as texts to translate; a reason is told by the one that fits it, its values kept. What fits none stays English.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from flask_babel import gettext
+
+from .words import language
+
+
+def sentence(text: str) -> str:
+    """Marks a sentence for the translators (webapp/texts.py)."""
+    return text
+
+
+SENTENCES = (
+    # oracle/checks.py
+    sentence("The archived readings hash to the statement, and %(slots)s certified slots add up to %(energy)s Wh."),
+    sentence("The archived readings and salts do not hash to the statement."),
+    sentence("The certified slots hold %(energy)s Wh; the statement says %(stated)s Wh."),
+    sentence("The archive is damaged: %(problem)s."),
+    sentence("The archive is not what it was: %(problem)s."),
+    sentence("The archive's manifest is not the one whose hash was notarized."),
+    sentence("The profile does not fit its statement: %(problem)s."),
+    sentence("%(reason)s The archive's own hash was not compared: the chain cannot be read."),
+    sentence("%(reason)s There is no notarized archive hash to compare with."),
+    sentence("Cannot check: without the archive the statement is not known."),
+    sentence("Cannot check: the chain kept being reorganised while it was read."),
+    sentence("Cannot check: the transaction does not carry the signatures."),
+    sentence("Cannot check: no archive is shown."),
+    sentence("The statement has values that no statement can have: %(problem)s."),
+    sentence("The statement and its proof do not lead to the batch's root."),
+    sentence("No batch with this root is notarized on this chain."),
+    sentence("The statement is in a batch that was notarized and has been revoked."),
+    sentence("The statement is one of %(statements)s in the batch notarized on %(time)s."),
+    sentence("No transaction in the chain notarized this root."),
+    sentence("The chain has no transaction with the hash shown."),
+    sentence("The transaction shown is not the one that notarized this root."),
+    sentence("The transaction's block is no longer part of the chain."),
+    sentence("The transaction is in block %(block)s; blocks are final up to %(final)s."),
+    sentence("The transaction is in block %(block)s, which is final."),
+    sentence("No notarization of this root is in the chain, so nobody signed one there."),
+    sentence("The signers of epoch %(epoch)s were not in office at block %(block)s."),
+    sentence("The signer set shown is not the one that the chain has for epoch %(epoch)s."),
+    sentence("The batch that was signed is not the one that the event names."),
+    sentence("An unreadable signature is not among the signers of epoch %(epoch)s."),
+    sentence("%(signer)s is not among the signers of epoch %(epoch)s."),
+    sentence("%(signed)s appointed witnesses signed; %(needed)s are needed."),
+    sentence(
+        "%(signed)s of %(appointed)s witnesses signed, %(needed)s were needed; all were in office at block %(block)s."
+    ),
+    # oracle/archive.py, oracle/chain.py
+    sentence("%(file)s is not the file that its manifest names"),
+    sentence("its statements lead to root %(root)s"),
+    sentence("the manifest is not readable"),
+    sentence("%(file)s is not here"),
+    sentence("%(file)s may not be read by this user"),
+    sentence("%(file)s is not readable (%(kind)s)"),
+    sentence("the archive does not hold this statement"),
+    # oracle/verify.py
+    sentence("The archive's manifest is not the signed one."),
+    sentence("The assessments are not those that were signed."),
+    sentence("The readings were left out, as those of private devices are."),
+    sentence("The readings do not hash to the statement."),
+    sentence("The data are not those of the statement: %(problem)s."),
+    sentence("The certified slots add up to %(energy)s Wh, the statement says %(stated)s Wh."),
+    sentence("The readings hash to the statement, the certified slots add up to its %(energy)s Wh; %(archive)s."),
+    sentence("The statement and its proof do not lead to the root."),
+    sentence("The statement's period lies outside that of its batch."),
+    sentence("The certificate was issued or corrected by another statement of this root."),
+    sentence("The Notary on the chain does not know the root."),
+    sentence("The Notary on the chain keeps other figures of this root."),
+    sentence("It is one of %(statements)s under %(root)s, notarized as %(kind)s in %(place)s."),
+    sentence("No transaction in this bundle notarizes root %(root)s."),
+    sentence("The %(kind)s %(id)s rests on statements that are all in their roots."),
+    sentence("The %(kind)s %(number)s is in %(place)s, and all statements behind it in their roots."),
+    sentence("No transaction in this bundle is %(kind)s %(number)s."),
+    sentence("No transaction here issues or corrects certificate %(id)s."),
+    sentence("No transaction here converts into %(id)s by its factor."),
+    sentence("A conversion is not by the factor of its zone and year."),
+    sentence("More was retired of an outcome than was converted into it."),
+    sentence("More was taken of %(id)s than any of its statements says."),
+    sentence("The statements here are not those behind the %(kind)s."),
+    sentence("The proof into %(place)s fails: %(problem)s."),
+    sentence("The transaction is in %(place)s, whose hash you gave."),
+    sentence("The transaction is in block %(block)s, which may still be reorganised away."),
+    sentence("Only the bundle says that %(place)s is of the chain; %(mend)s."),
+    sentence("The node's chain does not have %(place)s with this hash."),
+    sentence("The node does not have this receipt in this block."),
+    sentence("The node does not say which blocks are final; give --confirmations."),
+    sentence("The signatures are not in the notarizing transaction's own data."),
+    sentence("The signatures do not hold: %(problem)s."),
+    sentence("The signatures are not by those whom the event names, each once, for this batch."),
+    sentence("Epoch %(epoch)s was not the current one then."),
+    sentence("The bundle does not say who the witnesses of epoch %(epoch)s are."),
+    sentence("The bundle names other witnesses of epoch %(epoch)s than the chain."),
+    sentence("Others than the witnesses of epoch %(epoch)s signed."),
+    sentence("Only %(signed)s of the %(appointed)s witnesses of epoch %(epoch)s signed, where %(needed)s are enough."),
+    sentence(
+        "%(signed)s of the %(appointed)s witnesses of epoch %(epoch)s signed, where %(needed)s are enough, but that they are the witnesses only the bundle says."
+    ),
+    sentence(
+        "%(signed)s of the %(appointed)s witnesses of epoch %(epoch)s signed, where %(needed)s are enough: %(signers)s."
+    ),
+    sentence("%(contract)s at %(address)s is not among the contracts that you trust."),
+    sentence("%(contract)s has other code on the chain."),
+    sentence("%(contract)s is not bound to this %(other)s."),
+    sentence("%(contract)s is what the bundle says."),
+    sentence("The node gave no usable answer: %(problem)s."),
+    # webapp/pages/verify.py
+    sentence("The readings were not sent here."),
+    sentence("A batch with this root is notarized and stands."),
+    sentence("The batch with this root was notarized and has been revoked."),
+    sentence("The file holds no readings."),
+    sentence("The statement says what the chain records of this retirement, to the byte."),
+    sentence("The statement says something else than the chain records of this retirement."),
+    sentence("The statement says something that the chain does not record."),
+    sentence("The chain records no retirement with this number."),
+    sentence("The account retired what it held."),
+    sentence("The node does not have the transaction of this retirement."),
+    sentence("The retirement is recorded in block %(block)s."),
+    sentence("Block %(block)s is final."),
+    sentence("Block %(block)s is not final yet."),
+    sentence("%(statements)s statements stand behind it; the bundle proves them all."),
+    # whatever a checker could not read: its own words follow, as they are
+    sentence("Cannot check: %(problem)s."),
+)
+#: Values that are words themselves.
+WORDS = (
+    sentence("block %(block)s"), sentence("certificate"), sentence("retirement"), sentence("outcome"), sentence("outcome retirement"),
+    sentence("final"), sentence("interim evidence"), sentence("give --rpc or --anchor"),
+    sentence("the archive's manifest is the signed one"), sentence("the archive's manifest was left out"),
+)  # fmt: skip
+
+
+@cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    return tuple(
+        (text, re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+)", re.escape(text)), re.DOTALL))
+        for text in (*SENTENCES, *WORDS)
+    )
+
+
+def in_words(reason: str) -> str:
+    """A checker's reason in the reader's language, as far as it is known."""
+    for text, pattern in _patterns() if language() != "en" else ():
+        found = pattern.fullmatch(reason)
+        if found:
+            return str(gettext(text, **{name: in_words(value) for name, value in found.groupdict().items()}))
+    return reason
+
+
+def language_of(reason: str) -> str:
+    """The language that :func:`in_words` tells a reason in."""
+    return language() if any(pattern.fullmatch(reason) for _, pattern in _patterns()) else "en"
