@@ -281,6 +281,52 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
     sys.exit(EXIT_REFUSED if any(file.refusal for file in files) else 0)
 
 
+@cli.command("sources")
+@click.argument("names", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="Look at nothing; tell how the last looks ended.")
+@json_option
+@pass_desk
+def look_at_sources(desk: Desk, names: tuple[str, ...], only_list: bool, as_json: bool) -> None:
+    """Look at the configured sources of files, or at those of NAMES, take what is new and assess it.
+
+    A source that does not answer is told and does not hold up the others; the exit code is 3 if a file was refused.
+
+    \b
+    Example: python -m oracle sources
+             python -m oracle sources --list --json
+    """
+    from .pipeline import assess_all
+    from .sources import collect, states
+
+    if only_list:
+        told = states(desk.config, desk.store)
+        if as_json:
+            print_json(told)
+            return
+        rows = [
+            (one["source"], one["kind"], one["looked_at"] or "never", len(one["refused"]), one["problem"] or "")
+            for one in told
+        ]
+        print_table("Sources", ("source", "kind", "looked at", "files refused", "problem"), rows)
+        return
+    with progress_shown(as_json) as progress:
+        collected = collect(desk.config, desk.store, names, progress)
+        report = assess_all(desk.config, desk.store, progress)
+    if as_json:
+        print_json({"sources": [one.to_json() for one in collected], **report.to_json()})
+    else:
+        taken = [
+            (one.source, file.name, file.refusal or ("known already" if file.known else "taken"))
+            for one in collected
+            for file in one.files
+        ]
+        print_table("Files", ("source", "file", ""), taken or [("", "nothing new", "")])
+        for one in collected:
+            if one.problem:
+                click.echo(one.problem, err=True)
+    sys.exit(EXIT_REFUSED if any(file.refusal for one in collected for file in one.files) else 0)
+
+
 def _dry_run_json(file: Any) -> dict[str, Any]:
     facts = file.to_json()
     agreed = {key: facts[key] for key in ("format", "devices", "slots", "energy_wh", "refused")}

@@ -58,6 +58,10 @@ class StoreError(OracleError):
     """The database refuses, is of another schema version or is held by another oracle."""
 
 
+class SourceError(OracleError):
+    """A source of files is unknown, does not answer or answers something that stops the look at it."""
+
+
 class ChainError(OracleError):
     """The chain answered something that must stop the oracle (wrong chain id, wrong code, a revert)."""
 

@@ -140,6 +140,30 @@ class Version(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
+class SourceState(Base):
+    """How far a source of files has been looked at (:mod:`oracle.sources`); ``problem`` of the last look, None if it went well."""
+
+    __tablename__ = "source_state"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    cursor: Mapped[dict[str, Any]]
+    looked_at: Mapped[datetime] = mapped_column(default=utc_now)
+    succeeded_at: Mapped[datetime | None]
+    problem: Mapped[str | None] = mapped_column(Text)
+
+
+class RefusedFile(Base):
+    """A file that a source brought and nothing was taken of; its bytes, if any came, lie in ``raw_folder/refused``."""
+
+    __tablename__ = "refused_file"
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True)
+    source: Mapped[str] = mapped_column(String(200), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int]
+    reason: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class DeviceDay(Version):
     """The first version of a device-day, whatever became of it."""
 
