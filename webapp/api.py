@@ -325,10 +325,10 @@ CERTIFICATE = shape(
     retired_wh=Whole(), converted_wh=Whole(),
 )  # fmt: skip
 HELD_CERTIFICATE = shape(
-    "HeldCertificate", contract=text(), id=text(), amount=Whole(), device_id=text(), start=Integer(), duration=Integer()
+    "AccountCertificate", contract=text(), id=text(), amount=Whole(), device_id=text(), start=Integer(), duration=Integer()
 )
 HELD_OUTCOME = shape(
-    "HeldOutcome", contract=text(), id=text(), amount=Whole(), factor_id=Integer(), year=Integer(), country=text(),
+    "AccountOutcome", contract=text(), id=text(), amount=Whole(), factor_id=Integer(), year=Integer(), country=text(),
     authorisation_id=text(), estimate=Boolean(), factor=maybe(one(FACTOR)),
 )  # fmt: skip
 ACCOUNT = shape(

@@ -17,7 +17,7 @@ from babel.messages.pofile import read_po
 from flask import Response, current_app, g, jsonify, render_template, request, session
 from flask_babel import Babel, Domain, get_locale
 from markupsafe import Markup
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from oracle.chain import AddressBook, ChainView
 
@@ -336,13 +336,16 @@ def _headers(app: APIFlask) -> None:
 
 def _errors(app: APIFlask) -> None:
     @app.errorhandler(HTTPException)
-    def told(fault: HTTPException) -> tuple[Any, int]:
+    def told(fault: HTTPException) -> tuple[Any, int, dict[str, str]]:
         status = fault.code or 500
+        allowed = fault.valid_methods if isinstance(fault, MethodNotAllowed) else None
+        headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
         if wants_json():
-            return jsonify({"error": {"status": status, "title": fault.name, "detail": fault.description}}), status
-        return render_template("error.html", status=status, detail=fault.description), status
+            body = {"error": {"status": status, "title": fault.name, "detail": fault.description}}
+            return jsonify(body), status, headers
+        return render_template("error.html", status=status, detail=fault.description), status, headers
 
     @app.errorhandler(Exception)
-    def failed(fault: Exception) -> tuple[Any, int]:
+    def failed(fault: Exception) -> tuple[Any, int, dict[str, str]]:
         current_app.logger.exception("%s %s failed", request.method, request.path)
         return told(InternalServerError())

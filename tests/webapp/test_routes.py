@@ -144,6 +144,7 @@ def test_no_route_takes_a_method_that_it_does_not_name(app, client, address_of):
             if method not in methods:
                 answer = client.open(address_of(rule), method=method)
                 assert answer.status_code == 405, (method, rule)
+                assert methods <= set(answer.headers["Allow"].split(", ")), (method, rule)
 
 
 def test_reads_change_nothing(app, client, address_of):
