@@ -21,6 +21,11 @@ contract ERC1888Adapter {
         _registry = IDeviceRegistry(IEnergyCertificate(certificate_).registry());
     }
 
+    /// @notice The certificates that are read.
+    function certificate() external view returns (address) {
+        return address(_certificate);
+    }
+
     /// @notice Wh of `id` that `owner` has retired.
     function claimedBalanceOf(address owner, uint256 id) public view returns (uint256) {
         return IRetirableToken(address(_certificate)).retiredOf(owner, id);

@@ -23,6 +23,8 @@ ARTIFACTS = ROOT / "oracle" / "artifacts"
 SCHEMA = "wattmark/addresses/1"
 MANAGER = "AccessManager"
 MANAGED = ("DeviceRegistry", "Notary", "EnergyCertificate", "EmissionFactors", "MitigationOutcome")
+ADAPTER = "ERC1888Adapter"
+CONTRACTS = (MANAGER, *MANAGED, ADAPTER)
 
 
 # -- artifacts --------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ DEPLOYABLE = (
     "EnergyCertificate",
     "EmissionFactors",
     "MitigationOutcome",
+    "ERC1888Adapter",
 )
 
 

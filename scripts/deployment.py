@@ -22,6 +22,8 @@ from web3.exceptions import TimeExhausted, Web3Exception
 from web3.utils import get_create_address
 
 from scripts.addresses import (
+    ADAPTER,
+    CONTRACTS,
     MANAGER,
     SCHEMA,
     artifact,
@@ -407,7 +409,7 @@ def say(text: str) -> None:
 
 
 def deploy_contracts(run: Deployment) -> None:
-    """The six contracts. The AccessManager's first administrator is the Safe, or the sender until :func:`hand_over`."""
+    """All contracts. The AccessManager's first administrator is the Safe, or the sender until :func:`hand_over`."""
     settings = run.settings
     run.deploy(MANAGER, settings.holders[ADMINISTRATOR.name] if settings.safe else run.sender)
     manager = run.contract(MANAGER).address
@@ -418,6 +420,7 @@ def deploy_contracts(run: Deployment) -> None:
     run.deploy("EnergyCertificate", manager, registry, notary, settings.certificate_uri)
     certificate, factors = run.contract("EnergyCertificate").address, run.contract("EmissionFactors").address
     run.deploy("MitigationOutcome", manager, certificate, factors, settings.outcome_uri)
+    run.deploy(ADAPTER, certificate)
 
 
 def bind(run: Deployment) -> None:
@@ -469,11 +472,11 @@ def deploy(run: Deployment) -> Deployment:
     """
     settings, w3 = run.settings, run.w3
     known = read(w3, settings.book)
-    if known:
+    if known and known["contracts"].keys() >= set(CONTRACTS):
         say(f"{settings.book.name}: everything is deployed")
         run.book = known
         return run
-    run.book = read(w3, partial(settings.book)) or new_book(w3, settings)
+    run.book = read(w3, partial(settings.book)) or known or new_book(w3, settings)
     for name, wanted in (("signers", list(settings.signers)), ("threshold", settings.threshold)):
         if run.book[name] != wanted:
             raise DeployError(

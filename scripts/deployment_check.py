@@ -21,7 +21,17 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import Web3Exception
 
-from scripts.addresses import MANAGED, MANAGER, changing_functions, contract_at, is_ours, load, selectors
+from scripts.addresses import (
+    ADAPTER,
+    CONTRACTS,
+    MANAGED,
+    MANAGER,
+    changing_functions,
+    contract_at,
+    is_ours,
+    load,
+    selectors,
+)
 from scripts.networks import DeployError, Network
 from scripts.roles import ADMINISTRATOR, ROLES, Role
 
@@ -48,7 +58,7 @@ class Fact:
 
 def facts(w3: Web3, book: Mapping[str, Any]) -> list[Fact]:
     """Everything there is to compare."""
-    missing = [name for name in (MANAGER, *MANAGED) if name not in book["contracts"]]
+    missing = [name for name in CONTRACTS if name not in book["contracts"]]
     if missing:
         raise DeployError(f"the address book lacks {', '.join(missing)}")
     return [*code_facts(w3, book), *binding_facts(w3, book), *parameter_facts(w3, book), *role_facts(w3, book)]
@@ -64,7 +74,7 @@ def require(found: Sequence[Fact]) -> int:
 
 def code_facts(w3: Web3, book: Mapping[str, Any]) -> list[Fact]:
     found = []
-    for name in (MANAGER, *MANAGED):
+    for name in CONTRACTS:
         entry = book["contracts"][name]
         code = bytes(w3.eth.get_code(entry["address"]))
         found.append(Fact("code", f"{name} code hash", "0x" + keccak(code).hex(), entry["codeHash"]))
@@ -82,6 +92,7 @@ def binding_facts(w3: Web3, book: Mapping[str, Any]) -> list[Fact]:
         ("MitigationOutcome", "certificate"): "EnergyCertificate",
         ("MitigationOutcome", "registry"): "DeviceRegistry",
         ("MitigationOutcome", "factors"): "EmissionFactors",
+        (ADAPTER, "certificate"): "EnergyCertificate",
         **{(name, "authority"): MANAGER for name in MANAGED},
     }
     return [

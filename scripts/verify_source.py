@@ -26,7 +26,7 @@ from web3 import Web3
 from web3.exceptions import Web3Exception
 
 from scripts import compile as compiler
-from scripts.addresses import MANAGED, MANAGER, artifact, load, masked
+from scripts.addresses import CONTRACTS, artifact, load, masked
 from scripts.networks import ROOT, DeployError, Network
 
 SERVICES = ("sourcify", "etherscan", "blockscout")
@@ -324,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         w3 = network.connect()
         chain_id = w3.eth.chain_id
         book = load(network.book(chain_id), chain_id)
-        missing = {MANAGER, *MANAGED} - set(book["contracts"])
+        missing = set(CONTRACTS) - set(book["contracts"])
         if missing:
             raise DeployError(f"the address book lacks {', '.join(sorted(missing))}")
         matches = compare(w3, book)

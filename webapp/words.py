@@ -135,6 +135,7 @@ CONTRACTS = {
     "EnergyCertificate": lazy_gettext("Energy certificates"),
     "EmissionFactors": lazy_gettext("Emission factors"),
     "MitigationOutcome": lazy_gettext("Mitigation outcomes"),
+    "ERC1888Adapter": lazy_gettext("View for ERC-1888 tools"),
 }
 
 #: What the node says of the code at a contract's address: word, style and icon.

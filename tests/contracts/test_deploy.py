@@ -21,5 +21,5 @@ def test_deploy_over_brownies_connection_writes_a_book_that_checks(world, tmp_pa
         outcome_uri="https://w.example/o/",
     )
     run = deploy(Deployment(web3, world.admin.address, made, {}))
-    assert len(run.deployed) == 6 and run.sent == 10
+    assert len(run.deployed) == 7 and run.sent == 11
     assert require(facts(web3, json.loads(made.book.read_text()))) > 100

@@ -75,11 +75,11 @@ def shown_secrets() -> list[str]:
 def test_deploy_costs_what_its_dry_run_said_and_passes_its_check(url, environment):
     w3, deployer = connect(url), account("deployer of commands").address
     tried = finished(command({**environment, "WATTMARK_PASSWORD_FILE": ""}, "--network", "private", "--dry-run"))
-    assert tried["dryRun"] and len(tried["steps"]) == 10 and tried["from"] == deployer
+    assert tried["dryRun"] and len(tried["steps"]) == 11 and tried["from"] == deployer
     assert (w3.eth.get_transaction_count(deployer), w3.eth.get_balance(deployer)) == (0, 100 * 10**18)
     before = w3.eth.get_balance(deployer)
     done = finished(command(environment, "--network", "private"))
-    assert (done["chainId"], done["transactions"], len(done["deployed"])) == (CHAIN_ID, 10, 6)
+    assert (done["chainId"], done["transactions"], len(done["deployed"])) == (CHAIN_ID, 11, 7)
     assert done["gas"] == tried["gas"] == sum(step["gas"] for step in tried["steps"])
     assert 0 < before - w3.eth.get_balance(deployer) <= tried["feeAtMostWei"]
     again = finished(command(environment, "--network", "private"))
@@ -100,7 +100,7 @@ def test_deploy_costs_what_its_dry_run_said_and_passes_its_check(url, environmen
 def test_deploy_for_a_safe_writes_its_file_and_tells_what_is_left(environment, tmp_path):
     process = command(environment, "--network", "private", "--safe", str(tmp_path / "acts.json"))
     done = finished(process)
-    assert (done["complete"], done["acts"], done["transactions"]) == (False, 22, 6)
+    assert (done["complete"], done["acts"], done["transactions"]) == (False, 22, 7)
     document = json.loads((tmp_path / "acts.json").read_text())
     assert len(document["transactions"]) == 22 and document["chainId"] == str(CHAIN_ID)
     assert document["meta"]["createdFromSafeAddress"] == account("administrator").address

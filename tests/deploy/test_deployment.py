@@ -10,7 +10,10 @@ from scripts.networks import DeployError, connect
 from scripts.roles import ROLES
 from tests.deploy.bed import Node, account, ask, chain, give, run, run_killed, settings
 
-CONTRACTS = {"AccessManager", "DeviceRegistry", "Notary", "EmissionFactors", "EnergyCertificate", "MitigationOutcome"}
+CONTRACTS = {
+    "AccessManager", "DeviceRegistry", "Notary", "EmissionFactors", "EnergyCertificate", "MitigationOutcome",
+    "ERC1888Adapter",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def transactions(w3, book):
 def test_deploy_with_base_fee_writes_a_book_that_checks(url, deployer, tmp_path):
     made = settings(tmp_path)
     done = run(url, deployer, made)
-    assert (len(done.deployed), done.sent) == (6, 10)
+    assert (len(done.deployed), done.sent) == (7, 11)
     book, w3 = json.loads(made.book.read_text()), connect(url)
     assert set(book["contracts"]) == CONTRACTS and "pending" not in book
     assert (book["chainId"], book["threshold"]) == (77_001, 2)
@@ -57,20 +60,34 @@ def test_deploy_again_sends_nothing(url, deployer, tmp_path):
     text = made.book.read_text()
     done = run(url, deployer, made)
     assert (done.sent, done.deployed, made.book.read_text()) == (0, [], text)
-    assert connect(url).eth.get_transaction_count(deployer.address) == 10
+    assert connect(url).eth.get_transaction_count(deployer.address) == 11
+
+
+def test_deploy_where_a_contract_is_new_adds_it_to_the_book(url, deployer, tmp_path):
+    made = settings(tmp_path)
+    run(url, deployer, made)
+    book = json.loads(made.book.read_text())
+    before = book["contracts"].pop("ERC1888Adapter")
+    made.book.write_text(json.dumps(book))
+    done = run(url, deployer, made)
+    assert (done.sent, done.deployed) == (1, ["ERC1888Adapter"])
+    after = json.loads(made.book.read_text())
+    assert set(after["contracts"]) == CONTRACTS and after["contracts"]["ERC1888Adapter"]["address"] != before["address"]
+    assert {**after, "contracts": book["contracts"]} == book
+    assert require(facts(connect(url), after)) > 100
 
 
 def test_deploy_where_gas_is_free_needs_no_coins(free, tmp_path):
     poor, w3, made = account("poor"), connect(free), settings(tmp_path)
     assert w3.eth.get_balance(poor.address) == 0
-    assert run(free, poor, made).sent == 10
+    assert run(free, poor, made).sent == 11
     assert require(facts(w3, json.loads(made.book.read_text()))) > 100
 
 
 def test_deploy_without_base_fee_sends_legacy_transactions(url, deployer, tmp_path):
     made = settings(tmp_path)
     with Node(url, legacy=True, sealed=True) as node:
-        assert run(node.url, deployer, made).sent == 10
+        assert run(node.url, deployer, made).sent == 11
         w3 = connect(node.url)
         assert "baseFeePerGas" not in w3.eth.get_block("latest")
         assert require(facts(w3, json.loads(made.book.read_text()))) > 100
@@ -90,12 +107,12 @@ def test_deploy_killed_at_every_transaction_is_completed_without_a_second_one(ur
     and when the chain has it but the process never learns."""
     made, w3 = settings(tmp_path), connect(url)
     with Node(url, cut=cut) as node:
-        for kill in range(10):
+        for kill in range(11):
             assert run_killed(node, deployer, made, allowed=int(cut == "before" and kill > 0)) == -9
             assert w3.eth.get_transaction_count(deployer.address) == kill + (cut == "after")
             assert not made.book.exists()
     assert run(url, deployer, made).sent == (cut == "before")
-    assert w3.eth.get_transaction_count(deployer.address) == 10
+    assert w3.eth.get_transaction_count(deployer.address) == 11
     assert require(facts(w3, json.loads(made.book.read_text()))) > 100
     assert not partial(made.book).exists()
 
@@ -115,8 +132,8 @@ def test_deploy_killed_with_a_transaction_in_the_pool_waits_for_it(tmp_path, url
     finally:
         ask(w3, "evm_setIntervalMining", 0)
         ask(w3, "evm_setAutomine", True)
-    assert done.sent == 9
-    assert w3.eth.get_transaction_count(deployer.address) == 10
+    assert done.sent == 10
+    assert w3.eth.get_transaction_count(deployer.address) == 11
     assert json.loads(made.book.read_text())["contracts"]["AccessManager"]["transaction"] == pending["transaction"]
 
 
@@ -125,7 +142,7 @@ def test_deploy_from_the_nodes_account_killed_after_sending_finds_its_contract(u
     own = w3.eth.accounts[3]
     with Node(url, cut="after") as node:
         assert run_killed(node, own, made) == -9
-    assert run(url, own, made).sent == 9
+    assert run(url, own, made).sent == 10
     first = json.loads(made.book.read_text())["contracts"]["AccessManager"]
     assert w3.eth.get_transaction_receipt(first["transaction"])["contractAddress"] == first["address"]
 
@@ -155,7 +172,7 @@ def test_deploy_of_a_poor_account_names_the_step_and_can_go_on(url, tmp_path):
     with pytest.raises(DeployError, match=f"deploy AccessManager: .*{poor.address} has 0 wei"):
         run(url, poor, made)
     give(w3, poor.address)
-    assert run(url, poor, made).sent == 10
+    assert run(url, poor, made).sent == 11
 
 
 def test_deploy_hands_the_administration_over(url, deployer, tmp_path):

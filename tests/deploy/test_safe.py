@@ -90,7 +90,7 @@ def test_deploy_for_a_safe_leaves_it_exactly_what_makes_the_deployment_complete(
     made.holders["administrator"] = owner
     done = run(url, deployer, made)
     # Two bindings; seven targets of roles other than the administrator's; label and holder of six roles; the delay.
-    assert (done.sent, len(done.outstanding)) == (6, 2 + 7 + 6 * 2 + 1)
+    assert (done.sent, len(done.outstanding)) == (7, 2 + 7 + 6 * 2 + 1)
     assert not made.book.exists() and partial(made.book).exists()
     with pytest.raises(DeployError, match="DeviceRegistry.certificate"):
         require(facts(w3, json.loads(partial(made.book).read_text())))

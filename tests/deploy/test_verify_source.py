@@ -330,21 +330,21 @@ def environment(monkeypatch, url, deployed):
 
 
 def test_command_submits_every_contract_and_exits_0(w3, environment, monkeypatch, capsys):
-    answers = [(202, {"verificationId": "1"}), (200, DONE)] * 6
+    answers = [(202, {"verificationId": "1"}), (200, DONE)] * 7
     with service(*answers) as there:
         monkeypatch.setenv("WATTMARK_SOURCIFY_URL", there.url)
         assert verify_source.main(["--network", "local", "--submit", "sourcify", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["ok"] and set(answer["submitted"].values()) == {"exact_match"} and len(answer["submitted"]) == 6
+    assert answer["ok"] and set(answer["submitted"].values()) == {"exact_match"} and len(answer["submitted"]) == 7
 
 
 def test_command_submits_nothing_that_does_not_match_and_exits_1(w3, book, environment, monkeypatch, capsys):
     ask(w3, "anvil_setCode", book["contracts"]["Notary"]["address"], "0x6000")
-    with service(*[(202, {"verificationId": "1"}), (200, DONE)] * 5) as there:
+    with service(*[(202, {"verificationId": "1"}), (200, DONE)] * 6) as there:
         monkeypatch.setenv("WATTMARK_SOURCIFY_URL", there.url)
         assert verify_source.main(["--network", "local", "--submit", "sourcify"]) == 1
     shown = capsys.readouterr().out
-    assert "run-time code DIFFERS" in shown and "6 contracts, 1 failed" in shown
+    assert "run-time code DIFFERS" in shown and "7 contracts, 1 failed" in shown
 
 
 def test_command_for_a_service_that_is_not_named_exits_1(w3, environment, capsys):
