@@ -54,6 +54,7 @@ def template(tmp_path_factory):
     config = folder / "wattmark.yaml"
     document = yaml.safe_load(config.read_text())
     document["sites"] = "sites.yaml"
+    document["database"] = "sqlite:///oracle.db"  # relative, so that a copy has its own
     document["reviewers"] = [json.loads(made.stdout)["address"]]
     document["review_key"] = {"keystore": "review.json", "password_file": "password"}
     config.write_text(yaml.safe_dump(document))
