@@ -59,7 +59,6 @@ FIELDS = {
 
 WORDS = {
     # finding and connecting a wallet
-    "noWallet": lazy_gettext("No wallet was found in this browser."),
     "connected": lazy_gettext("Connected"),
     "connect": lazy_gettext("Connect a wallet"),
     "otherWallet": lazy_gettext("Another wallet"),
