@@ -6,7 +6,9 @@ ways of a conditional jump that the compiler made for an `if`, a conditional exp
 Statements and conditions that the optimiser left without any instruction are listed as not measurable.
 
     ./run coverage                                  every test of tests/contracts
-    ./run coverage -k "not test_convert"            any pytest arguments; shows what the others do not reach
+    ./run coverage --without tests/contracts/test_register.py
+                                                    what is left uncovered without these tests; a test of its own, too
+    ./run coverage -k revoke                        any pytest arguments
 """
 
 from __future__ import annotations
@@ -237,13 +239,17 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the report as one JSON object")
     parser.add_argument("--least", type=float, default=0, metavar="PERCENT", help="of lines and of branches; else fail")
+    parser.add_argument(
+        "--without", action="append", default=[], metavar="TEST", help="leave a file of tests, or one test, out"
+    )
     parser.add_argument("--recorded", action="store_true", help="report on the last run without running the tests")
     options, rest = parser.parse_known_args(arguments)
     status = 0
     if not options.recorded:
         HITS.parent.mkdir(parents=True, exist_ok=True)
         HITS.unlink(missing_ok=True)
-        command = [sys.executable, str(ROOT / "run"), "test", *(rest or []), "-p", "scripts.coverage_probe"]
+        rest += [f"--deselect={test}" for test in options.without]
+        command = [sys.executable, str(ROOT / "run"), "test", *rest, "-p", "scripts.coverage_probe"]
         if not any((ROOT / argument.split("::")[0]).exists() for argument in rest):
             command.insert(3, "tests/contracts")
         ran = subprocess.run(

@@ -16,20 +16,36 @@ from collections import defaultdict
 
 from web3 import HTTPProvider
 
-# One entry per address and instruction, not one per step. Code that runs while its contract is being created is
-# marked by "c": its program counters are those of the creation code.
+# One entry per account, kind of code and instruction, not one per step; little is done in a step, for there are many.
+# "t" marks what the transaction itself calls or creates, "c" code that runs while its contract is being created.
 TRACER = """{
-    seen: {}, creating: [],
-    enter: function(frame) { this.creating.push(frame.getType().indexOf("CREATE") === 0); },
-    exit: function(frame) { this.creating.pop(); },
+    accounts: {}, frames: [], now: null,
+    open: function(address, kind) {
+        var key = toHex(address) + kind;
+        this.now = this.accounts[key] || (this.accounts[key] = {});
+        this.frames.push(this.now);
+    },
+    enter: function(frame) {
+        var type = frame.getType();
+        if (type === "CREATE" || type === "CREATE2") { this.frames.push(this.now = {}); return; }
+        this.open(frame.getTo(), "r");
+    },
+    exit: function(frame) {
+        this.frames.pop();
+        this.now = this.frames[this.frames.length - 1];
+    },
     step: function(log) {
-        var n = this.creating.length;
-        var key = toHex(log.contract.getAddress()) + (n === 0 ? "t" : this.creating[n - 1] ? "c" : "r") + log.getPC();
-        if (log.op.toNumber() === 0x57) key += log.stack.peek(1) != 0 ? ":1" : ":0";
-        this.seen[key] = 1;
+        if (this.now === null) this.open(log.contract.getAddress(), "t");
+        var place = log.getPC();
+        if (log.op.toNumber() === 0x57) place = place + (log.stack.peek(1) != 0 ? ":1" : ":0");
+        this.now[place] = 1;
     },
     fault: function(log) {},
-    result: function() { return Object.keys(this.seen); }
+    result: function() {
+        var found = {};
+        for (var key in this.accounts) found[key] = Object.keys(this.accounts[key]);
+        return found;
+    }
 }"""
 OPTIONS = {"tracer": TRACER, "timeout": "600s"}
 
@@ -47,21 +63,14 @@ def _result(provider, method, *params):
     return answer["result"]
 
 
-def _note(provider, steps, created: str | None):
-    """`created`: the data of a transaction that creates a contract."""
-    codes = {}
-    for step in steps:
-        address, kind, at = step[:42], step[42], step[43:]
-        if kind == "t":
-            kind = "c" if created else "r"
-        if kind == "c" and created is None:
-            continue  # created by a contract: none of ours is
-        if (address, kind) not in codes:
-            code = created if kind == "c" else _result(provider, "eth_getCode", address, "latest")
-            name = hashlib.sha256(code.encode()).hexdigest()
-            _code[name] = code
-            codes[address, kind] = name
-        _hits[codes[address, kind]].add(at)
+def _note(provider, ran, created: str | None):
+    """`created`: the data of a transaction that creates a contract. What a contract creates is none of ours."""
+    for account, places in ran.items():
+        address, kind = account[:42], account[42]
+        code = created if kind == "t" and created else _result(provider, "eth_getCode", address, "latest")
+        name = hashlib.sha256(code.encode()).hexdigest()
+        _code[name] = code
+        _hits[name].update(places)
 
 
 def make_request(self, method, params):

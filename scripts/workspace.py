@@ -31,6 +31,8 @@ offline = true
 evm_version = "{evm}"
 optimizer = true
 optimizer_runs = {runs}
+bytecode_hash = "none"
+cbor_metadata = false
 allow_paths = ["{packages}"]
 
 [lint]
@@ -56,7 +58,8 @@ class Plant:
 
 
 def workspace(name: str, sources: Iterable[str], src: str, plants: Iterable[Plant] = ()) -> Path:
-    """A forge project `.wattmark/proofs/<name>` over copies of the checkout's folders `sources`; `src` is what it builds.
+    """A forge project `.wattmark/proofs/<name>` over copies of the checkout's `sources`, folders or files; `src` is what it
+    builds. Its code carries no metadata, so that equal code is equal text.
 
     Files that did not change are left alone, so that forge compiles only what did. Raises WorkspaceError if a plant
     does not fit its file, or if the npm packages are missing.
@@ -68,7 +71,7 @@ def workspace(name: str, sources: Iterable[str], src: str, plants: Iterable[Plan
     wanted = {
         path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
         for source in sources
-        for path in sorted((ROOT / source).rglob("*.sol"))
+        for path in ([ROOT / source] if source.endswith(".sol") else sorted((ROOT / source).rglob("*.sol")))
     }
     for plant in plants:
         if wanted[plant.file].count(plant.old) != 1:

@@ -5,12 +5,13 @@ import {AccessManager} from "@openzeppelin/contracts/access/manager/AccessManage
 
 import {EnergyCertificate} from "../../contracts/EnergyCertificate.sol";
 import {Notary} from "../../contracts/Notary.sol";
-import {DeviceKind, Statement, Terms, Visibility} from "../../contracts/Types.sol";
+import {Statement} from "../../contracts/Types.sol";
 import {Harness} from "./Harness.sol";
 
-/// @dev Answers as the device registry does, for one account and grid that never change. The grid is a power of two,
-/// which the registry would refuse: a solver divides by it at once, and the certificate's code is the same for any. Periods
-/// are then one or two slots long, within a word of the bitmap or across its border.
+/// @dev Answers as the device registry does, for one account and grid that never change; which periods it admits has a
+/// proof of its own (RegistryProof). The grid is a power of two, which the registry would refuse: a solver divides by it at
+/// once, and the certificate's code is the same for any. Periods are then one or two slots long, within a word of the bitmap
+/// or across its border.
 contract AnyRegistry {
     address public immutable account;
     uint32 public constant GRANULARITY = 1_048_576;
@@ -19,19 +20,14 @@ contract AnyRegistry {
         account = account_;
     }
 
-    function issuanceTerms(uint64, uint40)
-        external
-        view
-        returns (Terms memory, DeviceKind, Visibility, uint32, uint40, uint40)
-    {
-        return (
-            Terms({account: account, since: 0, capacityW: type(uint56).max}),
-            DeviceKind.GENERATION,
-            Visibility.PUBLIC,
-            GRANULARITY,
-            0,
-            type(uint40).max
-        );
+    function admit(uint64, uint40 start, uint32 duration, uint64) external view returns (address, bool, uint32) {
+        require(duration != 0 && duration <= 31 days);
+        require(start % GRANULARITY == 0 && duration % GRANULARITY == 0);
+        return (account, false, GRANULARITY);
+    }
+
+    function granularityOf(uint64) external pure returns (uint32) {
+        return GRANULARITY;
     }
 }
 
@@ -115,20 +111,22 @@ contract IssueProof is CertificateHarness {
         assert(version == statement.version && energyWh == statement.energyWh);
     }
 
-    /// Nor is a slot certified twice by an issue and the correction of a statement that was not issued, in either order:
-    /// a correction of what is issued takes no slot.
-    function check_a_first_issue_after_its_correction_is_refused(
-        bytes32 root1,
-        bytes32 root2,
-        Statement calldata corrected,
-        Statement calldata first
-    ) external {
-        vm.assume(first.deviceId == corrected.deviceId);
-        vm.assume(first.start < uint256(corrected.start) + corrected.duration);
-        vm.assume(corrected.start < uint256(first.start) + first.duration);
-        vm.assume(certificate.debtOf(first.deviceId) == 0);
-        certificate.correct(root1, corrected, new bytes32[](0));
-        try certificate.issue(root2, first, new bytes32[](0)) {
+    /// A correction leaves every slot of its period certified, whether it found them so or took them.
+    function check_a_correction_leaves_its_slots_certified(bytes32 root, Statement calldata statement, uint40 time)
+        external
+    {
+        vm.assume(certificate.debtOf(statement.deviceId) == 0);
+        _assumeWithin(statement, time);
+        certificate.correct(root, statement, new bytes32[](0));
+        assert(certificate.isCertified(statement.deviceId, time, 1));
+    }
+
+    /// Where one second of its period is certified, by whatever act, batch or version, a statement is not issued.
+    function check_a_certified_slot_is_not_issued_again(bytes32 root, Statement calldata statement, uint40 time) external {
+        vm.assume(certificate.debtOf(statement.deviceId) == 0);
+        _assumeWithin(statement, time);
+        vm.assume(certificate.isCertified(statement.deviceId, time, 1));
+        try certificate.issue(root, statement, new bytes32[](0)) {
             assert(false);
         } catch {}
     }
@@ -147,6 +145,10 @@ contract IssueProof is CertificateHarness {
             uint256 credited = minted + debtWh - debtAfter;
             assert(credited == statement.energyWh || credited + statement.previousWh == statement.energyWh);
         }
+    }
+
+    function _assumeWithin(Statement calldata statement, uint40 time) private pure {
+        vm.assume(statement.start <= time && time < uint256(statement.start) + statement.duration);
     }
 
     function _idOf(Statement calldata statement) private pure returns (uint256) {
