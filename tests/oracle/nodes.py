@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,10 @@ class Node:
     @property
     def admin(self) -> str:
         return self.w3.eth.accounts[0]
+
+    def paying(self) -> dict[str, Any]:
+        """Who pays for a deployment, and how where the node does not decide that."""
+        return {"from": self.admin}
 
     def rpc(self, method: str, *params: Any) -> Any:
         answer = self.w3.provider.make_request(method, list(params))  # type: ignore[arg-type]
@@ -203,19 +207,21 @@ def _started(
     witnesses = sorted((Account.create() for _ in range(count)), key=lambda account: int(account.address, 16))
     node = Node(url, w3, witnesses, tool)
     book = folder / f"{chain_id}.json"
-    book.write_text(json.dumps(_deploy(node, chain_id)))
+    book.write_text(json.dumps(deploy(node, chain_id)))
     node.config = NetworkConfig("test", (url,), chain_id, book, finality_depth, 10.0)
     return node
 
 
-def _deploy(node: Node, chain_id: int) -> dict[str, Any]:
+def deploy(node: Node, chain_id: int, mine: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Deploy from the node's first account; the address book. ``mine`` is called where blocks do not make themselves."""
     w3, deployed = node.w3, {}
     first = w3.eth.block_number + 1
 
     def create(name: str, *arguments: Any) -> str:
         parts = artifact(name)
         factory = w3.eth.contract(abi=parts["abi"], bytecode=parts["bytecode"])
-        transaction = factory.constructor(*arguments).transact({"from": node.admin})
+        transaction = factory.constructor(*arguments).transact(node.paying())
+        mine()
         receipt = w3.eth.wait_for_transaction_receipt(transaction, timeout=20, poll_latency=0.02)
         address = receipt["contractAddress"]
         assert address and receipt["status"] == 1, name
