@@ -3,12 +3,16 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracle.formats import Channel, Quantity, SourceConfig, day_slots, read
+from oracle.protocol import pack_profile
+from oracle.sites import load_sites
+from oracle.vee import validate
 
 DAY = 1_782_000_000  # 2026-06-21T00:00:00Z
 WH = {"Wh": Decimal(1), "kWh": Decimal(1000), "MWh": Decimal(10) ** 6}
@@ -75,7 +79,18 @@ def as_nem12(milli_wh, unit, stamped):
     )
 
 
-@pytest.mark.parametrize("write", [as_register, as_mii_csv, as_mii_xml, as_nem12])
+def as_vcom(milli_wh, unit, stamped):
+    values = ",".join(
+        f'"{stamp(n, stamped):%Y-%m-%dT%H:%M:%S+00:00}":{{"7":{{"E_INT":{Decimal(value) / 1000 / WH[unit]:f}}}}}'
+        for n, value in enumerate(milli_wh)
+    )
+    channel = Channel("e", "meters/7/E_INT", Quantity.ENERGY, unit)
+    return f'{{"meters":{{{values}}}}}'.encode(), replace(
+        PLAIN, format="vcom", channels=(channel,), stamped=stamped, utc_offset_seconds=None
+    )
+
+
+@pytest.mark.parametrize("write", [as_register, as_mii_csv, as_mii_xml, as_nem12, as_vcom])
 @settings(max_examples=8, deadline=None)
 @given(milli_wh=DAYS)
 def test_read_same_energy_in_any_unit_stamping_and_format_gives_the_same_slots(write, milli_wh):
@@ -91,3 +106,25 @@ def test_read_same_energy_in_any_unit_stamping_and_format_gives_the_same_slots(w
             expected = tuple(value * 3_600_000 for value in whole) if unit == "MWh" else exact
             assert days[DAY].micro_j == expected
             assert days[DAY].micro_j == day_slots(read(*as_csv(whole, "Wh", "end"), "x").series)[DAY].micro_j
+
+
+@settings(max_examples=8, deadline=None)
+@given(wh=st.lists(st.integers(0, 1_500), min_size=96, max_size=96))
+def test_validate_same_energy_in_three_units_and_two_stampings_gives_the_same_profile(wh):
+    """As an interval and as a register, with a point and with a comma: one profile, so one hash."""
+    device = load_sites(Path(__file__).parents[2] / "scripts" / "demo_sites.yaml").device(1)
+    profiles = set()
+    for write in (as_csv, as_register):
+        for unit in WH:
+            for stamped in ("start", "end"):
+                for mark in (".", ","):
+                    data, source = write([value * 1000 for value in wh], unit, stamped)
+                    if mark == ",":
+                        data, source = (
+                            data.replace(b",", b";").replace(b".", b","),
+                            replace(source, delimiter=";", decimal_mark=","),
+                        )
+                    day = day_slots(read(data, source, "x").series)[DAY]
+                    [(profile, _)] = validate([(device, day)], device.policy)
+                    profiles.add(pack_profile(profile))
+    assert len(profiles) == 1

@@ -9,8 +9,9 @@ from eth_hash.auto import keccak
 
 from oracle.domain import DeviceKind, Visibility
 from oracle.errors import ConfigError
+from oracle.formats import ClockCorrection
 from oracle.protocol import manifest_bytes
-from oracle.sites import Basis, load_sites, source_folder
+from oracle.sites import Basis, ValidationPolicy, load_sites, source_folder
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_sites.yaml"
 
@@ -92,6 +93,31 @@ def test_load_sites_thresholds_given_replace_the_defaults(document, load):
     assert (policy.corroboration.clear_ratio, policy.corroboration.required) == ((0.5, 1.1), False)
 
 
+def test_load_sites_policy_starts_from_its_class(document, load):
+    document["policies"] = {"rooftop-pv": {}, "houses": {"for": "consumption", "validation": {"high_percent": 500}}}
+    document["devices"][1]["policy"] = "houses"
+    sites = load()
+    assert sites.device(1).policy.validation == ValidationPolicy()
+    houses = sites.device(2).policy
+    assert (houses.name, houses.validation.high_percent, houses.validation.frozen_slots) == ("houses", 500, 0)
+    assert houses.corroboration.required is False
+
+
+def test_load_sites_usual_day_and_clock_corrections_are_typed(document, load):
+    document["devices"][0]["usual_day"] = {
+        "wh_by_month": list(range(12)),
+        "history_days": 90,
+        "basis": "fitted",
+        "source": "s",
+    }
+    document["devices"][0]["file"]["clock_corrections"] = [
+        {"from": "2016-08-01T00:00:00Z", "seconds": -1800, "evidence": "clock 30 min slow"}
+    ]
+    device = load().device(1)
+    assert device.usual_day.wh_by_month == tuple(range(12))
+    assert device.source.clock_corrections == (ClockCorrection(1_470_009_600, None, -1800, "clock 30 min slow"),)
+
+
 def test_policy_terms_fit_a_manifest():
     terms = load_sites(DEMO).device(1).policy.terms()
     assert terms["policy"] == "rooftop-pv"
@@ -129,6 +155,34 @@ def test_policy_terms_fit_a_manifest():
         (["devices", 0, "file", "decimal_mark"], ";", "devices[0].file.decimal_mark"),
         (["devices", 0, "file", "names"], [], "devices[0].file.names"),
         (["devices", 0, "file", "channels", "ac_power", "quantity"], "irradiance", "devices[0].file.channels"),
+        (
+            ["devices", 0, "file", "channels", "ac_power", "required"],
+            False,
+            "devices[0].file.channels.ac_power.required",
+        ),
+        (["devices", 0, "usual_day"], {"wh_by_month": [1] * 11}, "devices[0].usual_day.wh_by_month"),
+        (["devices", 0, "usual_day"], {"wh_by_month": [-1] * 12}, "devices[0].usual_day.wh_by_month"),
+        (
+            ["devices", 0, "file", "clock_corrections"],
+            [{"from": "2016-08-01"}],
+            "devices[0].file.clock_corrections[0].from",
+        ),
+        (
+            ["devices", 0, "file", "clock_corrections"],
+            [{"from": "2016-08-01T00:00:00Z", "seconds": 60, "evidence": "e"}],
+            "devices[0].file.clock_corrections",
+        ),
+        (
+            ["devices", 0, "file", "clock_corrections"],
+            [{"from": "2016-08-01T00:00:00Z", "until": "2016-08-01T00:00:00Z", "seconds": 900, "evidence": "e"}],
+            "devices[0].file.clock_corrections[0].seconds",
+        ),
+        (["policies", "rooftop-pv", "for"], "wind", "policies.rooftop-pv.for"),
+        (
+            ["policies", "rooftop-pv", "validation", "certify_estimated"],
+            1,
+            "policies.rooftop-pv.validation.certify_estimated",
+        ),
         (["devices", 1, "file", "timezone"], "America/Denver", "devices[1].file.timezone"),
         (["devices", 1, "file", "stamp_tolerance_seconds"], 450, "devices[1].file.stamp_tolerance_seconds"),
         (["devices", 1, "id"], 1, "devices"),
