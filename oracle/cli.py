@@ -839,6 +839,57 @@ def check(desk: Desk, device: int | None, day: str | None, as_json: bool) -> Non
     sys.exit(0 if set(headlines) == {Verdict.VERIFIED} else EXIT_NOT_VERIFIED)
 
 
+@cli.command()
+@click.argument("kind", type=click.Choice(("statement", "certificate", "retirement", "outcome", "outcome-retirement")))
+@click.argument("what")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The zip to write.")
+@click.option("--with-readings/--without-readings", default=None, help="Left out: readings of public devices alone.")
+@json_option
+@pass_desk
+def bundle(desk: Desk, kind: str, what: str, out: Path, with_readings: bool | None, as_json: bool) -> None:
+    """Write the evidence bundle of WHAT: DEVICE/DAY of a statement, an id (0x…), or the number of a retirement.
+
+    The holder of a private device's archive adds its readings by --with-readings.
+
+    \b
+    Example: python -m oracle bundle statement 1/2016-07-04 --out statement.zip
+             python -m oracle bundle retirement 7 --out retirement.zip
+    """
+    from . import bundle as bundles
+    from .archive import read_archive, roots_in, write_whole
+    from .chain import ChainView
+
+    chain, folder = ChainView(desk.config.network), desk.config.archive_folder
+    if kind == "statement":
+        device, _, day = what.partition("/")
+        start = _parse_day(day)
+        archives = (read_archive(folder, root) for root in reversed(roots_in(folder)))
+        found = [(one, record) for one in archives if device.isdecimal() and (record := one.record(int(device), start))]
+        if not found:
+            raise OracleError(f"no archive in {folder} has a statement of device {device} that starts on {day}")
+        # Of several versions the last one is what stands.
+        archive, record = max(found, key=lambda pair: pair[1].statement.version)
+        content = bundles.statement_bundle(chain, archive, record, include_readings=with_readings)
+    else:
+        makers = {
+            "certificate": bundles.certificate_bundle,
+            "retirement": bundles.retirement_bundle,
+            "outcome": bundles.outcome_bundle,
+            "outcome-retirement": bundles.outcome_retirement_bundle,
+        }
+        try:
+            number = int(what, 0)
+        except ValueError:
+            raise click.BadParameter(f"{what} is no number and no 0x… id", param_hint="WHAT") from None
+        content = makers[kind](chain, folder, number, include_readings=with_readings)
+    write_whole(out, content)
+    told = {"bundle": str(out), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if as_json:
+        print_json(told)
+    else:
+        click.echo("{bundle}: {bytes} bytes, sha256 {sha256}".format(**told))
+
+
 def _check_json(one: Any) -> dict[str, Any]:
     parts = ("data", "inclusion", "finality", "authority")
     findings = {part: getattr(one.result, part) for part in parts}

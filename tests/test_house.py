@@ -24,7 +24,7 @@ CI = bool(os.environ.get("CI"))
 LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "estimation", "balance", "assessment", "merkle", "verify", "messages"},
-    {"archive", "store", "chain", "config", "keys", "signer", "outbox", "review"},
+    {"archive", "slotcache", "store", "chain", "config", "keys", "signer", "outbox", "review"},
     {"checks", "intake", "sources", "pipeline", "sealing", "reports", "issuance", "rebuild", "watch", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},

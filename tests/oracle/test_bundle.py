@@ -10,17 +10,20 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sha3
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oracle import bundle, verify
+from oracle import bundle, cli, verify
 from oracle.archive import Archive, read_archive, write_archive
 from oracle.domain import Visibility
 from oracle.errors import ArchiveError, ChainError, ChainUnreachable
 from oracle.protocol import statement_fields, statement_leaf, token_id
+from oracle.units import utc_date
 from tests.oracle import nodes
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -765,3 +768,42 @@ def test_statement_bundle_node_gone_raises_unreachable(world, tmp_path):
     gone = type(chain)(replace(world.node.config, rpc_urls=(f"http://127.0.0.1:{nodes.free_port()}",)))
     with pytest.raises(ChainUnreachable):
         make_statement_bundle(gone, world.archive, world.archive.records[0], tmp_path / "x.zip")
+
+
+# -- the command that writes one --------------------------------------------------------------------------
+
+
+def test_bundle_command_writes_what_the_script_verifies(world, tmp_path, monkeypatch):
+    day = utc_date(world.archive.records[0].statement.start)
+    settings = SimpleNamespace(network=world.node.config, archive_folder=world.folder / "archive")
+    monkeypatch.setattr(cli.Desk, "config", settings)
+
+    def command(*arguments):
+        return CliRunner().invoke(cli.cli, ["bundle", *arguments, "--out", str(tmp_path / "b.zip"), "--json"])
+
+    for kind, what, same in (("statement", f"1/{day}", world.statement), ("retirement", "1", world.retirement)):
+        shown = command(kind, what)
+        assert shown.exit_code == 0, shown.output
+        assert json.loads(shown.output)["bytes"] == same.stat().st_size
+        assert (tmp_path / "b.zip").read_bytes() == same.read_bytes()
+    assert command("statement", f"9/{day}").exit_code != 0
+    assert command("retirement", "one").exit_code == 2
+
+
+def test_bundle_command_for_the_holder_of_a_private_device_adds_readings(world, tmp_path, monkeypatch):
+    record = world.private.records[0]
+    monkeypatch.setattr(
+        cli.Desk, "config", SimpleNamespace(network=world.node.config, archive_folder=world.folder / "private")
+    )
+    for option, there in ((), False), (("--with-readings",), True):
+        arguments = [
+            "bundle",
+            "statement",
+            f"2/{utc_date(record.statement.start)}",
+            "--out",
+            str(tmp_path / "b.zip"),
+            *option,
+        ]
+        shown = CliRunner().invoke(cli.cli, arguments)
+        assert shown.exit_code == 0, shown.output
+        assert (record.salts.hex().encode() in (tmp_path / "b.zip").read_bytes()) is there
