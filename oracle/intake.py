@@ -30,6 +30,7 @@ from .formats import Parsed, RefusedRow, SourceConfig, read
 from .formats.base import MAX_BYTES
 from .formats.survey import FoundColumn, survey
 from .sites import SitesConfig, load_sites
+from .slotcache import read_cached
 from .store import DeviceDay, RawFile, Store, crash_point, utc_now
 from .store import RefusedRow as RefusedRowRecord
 from .units import day_list
@@ -310,6 +311,11 @@ class Raw:
         return list(zip(self.hashes.get(source, ()), self.parsed.get(source, ()), strict=True))
 
 
+def cache_folder(config: OracleConfig) -> Path:
+    """Where :mod:`oracle.slotcache` keeps what files were read as; it may be deleted."""
+    return config.raw_folder.with_name(f"{config.raw_folder.name}.parsed")
+
+
 def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
     with store.session() as session:
         records = session.scalars(select(RawFile).order_by(RawFile.sha256, RawFile.source)).all()
@@ -319,7 +325,7 @@ def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
         if record.source not in named:
             log.warning("source is no longer in the sites file", source=record.source, file=record.name)
             continue
-        parsed = read(data, named[record.source], record.name)
+        parsed = read_cached(cache_folder(config), data, record.sha256, named[record.source], record.name)
         raw.parsed.setdefault(record.source, []).append(parsed)
         raw.hashes.setdefault(record.source, []).append(record.sha256)
         for series in parsed.series:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,12 +32,12 @@ from .domain import (
     DayState,
     Profile,
 )
-from .formats import DaySlots
+from .formats import DaySlots, StationDay
 from .formats.slots import MICRO_J_PER_WH
 from .intake import IngestedFile, Progress, Raw, no_progress, read_raw, take
 from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
-from .sites import DeviceConfig, load_sites
+from .sites import DeviceConfig, StationConfig, load_sites
 from .store import VERSIONS, Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
 from .units import day_list, utc_date
 
@@ -152,7 +153,7 @@ def assess_raw(
         evidence = set(raw.files.get((f"device:{device.device_id}", slots.start), ()))
         for station, _ in irradiance:
             evidence |= raw.files.get((f"station:{station.name}", slots.start), set())
-        judged_alone = assess(device, slots, irradiance)
+        judged_alone = _judged_alone(device, slots, irradiance)
         assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), _conflict_hash(_said(device, slots, raw))))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
@@ -165,6 +166,24 @@ def assess_raw(
         further = (untimely(device, day.key[1], now), copied, _conflict(slots), *unbalanced.get(day.key, ()))
         judged.append(replace(day, assessment=_held_for(day.assessment, further)))
     return judged
+
+
+#: Days as they were judged before in this process, the oldest first; a long-running one judges only what changed.
+_JUDGED: OrderedDict[bytes, DayAssessment] = OrderedDict()
+_JUDGED_AT_MOST = 4_096
+
+
+def _judged_alone(
+    device: DeviceConfig, slots: DaySlots, irradiance: Sequence[tuple[StationConfig, StationDay]]
+) -> DayAssessment:
+    """:func:`oracle.assessment.assess`, which depends on nothing but its arguments, once for the same arguments."""
+    key = hashlib.sha256(repr((device, slots, irradiance)).encode()).digest()
+    known = _JUDGED.get(key)
+    if known is None:
+        known = _JUDGED[key] = assess(device, slots, irradiance)
+        if len(_JUDGED) > _JUDGED_AT_MOST:
+            _JUDGED.popitem(last=False)
+    return known
 
 
 def _conflict(slots: DaySlots) -> str:
