@@ -3,6 +3,8 @@
     ./run demo                  the whole job, then the web app on http://localhost:8000 until Ctrl-C
     ./run demo --once --json    the same without serving; the last line is one JSON object
     ./run demo --reset          forget the demo's chain, databases and keys, and begin again
+    ./run demo --watch          continuous mode on a chain whose time is moved: the last hours of a day, INTERIM each
+                                quarter hour, and the day's FINAL notarization with its certificates
     ./run demo --buyer-key      print the private key of the demo's buyer, to import into a browser wallet
 
 Everything happens for real: a chain with an id of its own, contracts deployed by the workshop, three signers of
@@ -44,7 +46,7 @@ sys.path.insert(0, str(ROOT))
 
 from sqlalchemy import func, select  # noqa: E402
 
-from oracle import checks, intake, issuance, keys, pipeline, protocol, sealing  # noqa: E402
+from oracle import checks, intake, issuance, keys, pipeline, protocol, sealing, watch  # noqa: E402
 from oracle.chain import Chain, ChainView  # noqa: E402
 from oracle.config import KeyFile, NetworkConfig, OracleConfig  # noqa: E402
 from oracle.domain import DayState, SagaState  # noqa: E402
@@ -57,6 +59,9 @@ from scripts.local_chain import LocalChainError, anvil, await_that, child, free_
 
 SITES = ROOT / "scripts" / "demo_sites.yaml"
 STATE = ROOT / ".wattmark" / "demo"
+#: Continuous mode has a chain of its own, whose time is that of the readings.
+WATCH_STATE = ROOT / ".wattmark" / "demo-watch"
+WATCHED_DAY, WATCH_FROM_HOUR, WATCH_FACTOR = "2016-07-14", 22, 450
 #: Not used by any public chain, so that a wallet's nonces of other local chains do not interfere.
 CHAIN_ID = 771_642
 CHAIN_NAME = "Wattmark demo"
@@ -72,6 +77,7 @@ ACTORS = (
     "reviewer",
     "generator",
     "buyer",
+    "relay",
 )
 THRESHOLD = 2
 ETHER = 10**18
@@ -121,11 +127,11 @@ class Demo:
 
 
 @contextlib.contextmanager
-def chain_running(state: Path, port: int) -> Iterator[str]:
+def chain_running(state: Path, port: int, *arguments: str) -> Iterator[str]:
     """anvil with its state kept in ``state``/chain. Blocks are final two blocks later."""
     folder = state / "chain"
     kept = ("--state", str(folder / "state.json"), "--state-interval", "5", "--preserve-historical-states")
-    with anvil(folder, port, CHAIN_ID, "--slots-in-an-epoch", "1", "--accounts", "1", *kept) as url:
+    with anvil(folder, port, CHAIN_ID, "--slots-in-an-epoch", "1", "--accounts", "1", *kept, *arguments) as url:
         yield url
 
 
@@ -551,9 +557,12 @@ def arguments() -> argparse.Namespace:
         "--port", type=int, default=8000, help="port of the web app (default 8000; another one if it is taken)"
     )
     parser.add_argument("--reset", action="store_true", help="forget the demo's chain, databases and keys first")
-    parser.add_argument("--state", type=Path, default=STATE, metavar="FOLDER", help="where all of it is kept")
+    parser.add_argument("--state", type=Path, metavar="FOLDER", help="where all of it is kept")
+    parser.add_argument("--watch", action="store_true", help="show continuous mode on accelerated time, then end")
     parser.add_argument("--buyer-key", action="store_true", help="print the buyer's private key and end")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.state = options.state or (WATCH_STATE if options.watch else STATE)
+    return options
 
 
 def log_to(file: Path) -> None:
@@ -602,6 +611,65 @@ def run(options: argparse.Namespace, console: Console) -> None:
             serve(demo, options.port, tell)
 
 
+def run_watch(options: argparse.Namespace, console: Console) -> None:
+    """Continuous mode over the last hours of a day. Begins anew each time: a chain's time does not go back."""
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    state, sites = options.state.resolve(), load_sites(SITES)
+    reset(state)
+    log_to(state / "log" / "oracle.log")
+    start = day_start(WATCHED_DAY) + WATCH_FROM_HOUR * 3_600
+    steps: list[watch.Step] = []
+
+    def step(one: watch.Step) -> None:
+        steps.append(one)
+        for kind, roots in (("INTERIM", one.interim), ("FINAL", one.final)):
+            for root in roots:
+                tell(f"{datetime.fromtimestamp(one.at, UTC):%Y-%m-%d %H:%M} UTC  {kind:<7} {root}")
+        for act in one.sent.failed:
+            raise DemoError(f"{act.key} failed: {act.error}")
+        for reason in one.waits:
+            raise DemoError(reason)
+
+    with chain_running(state, free_port(8545), "--timestamp", str(start - 3_600)) as rpc_url:
+        demo = Demo(state, sites, rpc_url, tell)
+        make_keys(demo)
+        ports = {name: free_port(0) for name in WITNESSES}
+        make_folders(demo, ports)
+        fund(demo)
+        deploy(demo)
+        config = OracleConfig.load(demo.config_file("oracle"))
+        store, chain = Store.open(config.database_url), Chain.open(demo.network)
+        account = keys.load_account(demo.key("oracle"))
+        with witnesses_running(demo, ports):
+            register(demo, chain)
+            tell(
+                f"from {WATCH_FROM_HOUR}:00 UTC of {WATCHED_DAY} on, {WATCH_FACTOR} times faster; time stands still while work is done"
+            )
+            watch.watch(
+                config,
+                store,
+                chain,
+                account,
+                watch.Inbox([config.file.parent / "inbox"], settle_seconds=0),
+                clock=watch.AcceleratedClock(chain, start, WATCH_FACTOR),
+                tell=step,
+                until=day_start(WATCHED_DAY) + 86_400,
+                delay_seconds=0,
+            )
+        certificate = protocol.token_id(1, day_start(WATCHED_DAY), 86_400)
+        certified_wh = chain.balance_of(demo.address("generator"), certificate)
+        kinds = Counter(event.batch.kind.name for event in chain.notarized_events())
+        tell(
+            f"notarized: {kinds['INTERIM']} INTERIM, {kinds['FINAL']} FINAL; {WATCHED_DAY} certified with {format_kwh(certified_wh)} kWh"
+        )
+        if options.json:
+            report = {"interim": kinds["INTERIM"], "final": kinds["FINAL"], "certified_wh": certified_wh}
+            print(json.dumps(report | {"steps": [one.to_json() for one in steps]}), flush=True)
+
+
 def show_buyer_key(state: Path) -> None:
     """For a person who wants to act as the buyer from a browser wallet, while the demo runs."""
     key = KeyFile(state / "keys" / "buyer.json", state / "keys" / "buyer.password")
@@ -633,7 +701,26 @@ def show(report: dict[str, Any], tell: Callable[[str], None]) -> None:
     tell(f"{report['transactions_sent']} transactions sent; run again: {report['second_run']}")
 
 
-def web_configuration(demo: Demo) -> dict[str, Any]:
+@contextlib.contextmanager
+def relay_running(demo: Demo) -> Iterator[str]:
+    """The relay that pays for visitors' signed retirements, a process with a key of its own; gives its URL."""
+    folder, port, key = demo.state / "relay", free_port(0), demo.key("relay")
+    folder.mkdir(parents=True, exist_ok=True)
+    network = {"name": CHAIN_NAME, "rpc_urls": [demo.rpc_url], "chain_id": CHAIN_ID, "addresses": str(demo.addresses)}
+    config = {
+        "network": network,
+        "key": {"keystore": str(key.keystore), "password_file": str(key.password_file)},
+        "state_folder": "state",
+        "listen": f"127.0.0.1:{port}",
+    }
+    (folder / "relay.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    log = demo.state / "log" / "relay.log"
+    with child([sys.executable, "-m", "webapp", "relay", "--config", str(folder / "relay.yaml")], log) as process:
+        await_that("the relay", functools.partial(listens, port), process, log)
+        yield f"http://127.0.0.1:{port}"
+
+
+def web_configuration(demo: Demo, relay_url: str) -> dict[str, Any]:
     labels = {demo.address(actor): actor.replace("-", " ") for actor in ACTORS}
     return {
         "archive_folder": str(demo.state / "archives"),
@@ -645,6 +732,7 @@ def web_configuration(demo: Demo) -> dict[str, Any]:
             "addresses": str(demo.addresses),
         },
         "public_rpc_url": demo.rpc_url,
+        "relay_url": relay_url,
         "sites": str(SITES),
         "oracle_database": OracleConfig.load(demo.config_file("oracle")).database_url,
         "labels": labels,
@@ -660,10 +748,12 @@ def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
     """The web app in a process of its own, until it or this run is ended."""
     folder, port = demo.state / "web", free_port(preferred_port)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(web_configuration(demo), sort_keys=False))
     log = demo.state / "log" / "web.log"
     command = [sys.executable, "-m", "webapp", "--config", str(folder / "config.yaml"), "--port", str(port)]
-    with child(command, log) as process:
+    with contextlib.ExitStack() as stack:
+        relay_url = stack.enter_context(relay_running(demo))
+        (folder / "config.yaml").write_text(yaml.safe_dump(web_configuration(demo, relay_url), sort_keys=False))
+        process = stack.enter_context(child(command, log))
         await_that("the web app", functools.partial(listens, port), process, log)
         site = f"http://localhost:{port}"
         start = day_start("2016-07-14")
@@ -674,6 +764,7 @@ def serve(demo: Demo, preferred_port: int, tell: Callable[[str], None]) -> None:
             "a certificate": f"/certificates/{protocol.token_id(1, start, 86_400):#066x}",
             "retirements": "/retirements",
             "the buyer's account": f"/accounts/{demo.address('buyer')}",
+            "acting as the buyer": f"/portfolio/{demo.address('buyer')}",
         }
         for name, path in pages.items():
             tell(f"{name:>22}  {site}{path}")
@@ -697,7 +788,7 @@ def main() -> int:
             show_buyer_key(options.state.resolve())
             return 0
         with alone(options.state.resolve()):
-            run(options, console)
+            (run_watch if options.watch else run)(options, console)
     except KeyboardInterrupt:
         return 130
     except subprocess.TimeoutExpired as late:

@@ -27,7 +27,7 @@ def paths(site) -> dict[str, str]:
         "retired outcome": "/retirements/outcome/1", "outcomes": "/outcomes", "outcome": f"/outcomes/{hex_id(world.done['outcome'])}",
         "factors": "/factors", "checks": "/checks", "statement": f"/checks/{root}/1/{FIRST_DAY}", "search": "/search?q=1",
         "verify": "/verify", "verified": "/verify?retirement=certificate/2", "file": f"/verify?sha256={'0' * 64}", "auditor": "/auditor",
-        "nothing": "/devices/99",
+        "portfolio": f"/portfolio/{world.account(1)}", "entrance": "/portfolio", "nothing": "/devices/99",
     }  # fmt: skip
 
 

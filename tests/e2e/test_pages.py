@@ -20,6 +20,7 @@ def paths(site) -> dict[str, str]:
         "retirements": "/retirements", "retirement": "/retirements/certificate/2", "outcomes": "/outcomes",
         "outcome": f"/outcomes/{hex_id(world.done['outcome'])}", "factors": "/factors", "checks": "/checks",
         "statement": f"/checks/{root}/1/{FIRST_DAY}", "search": "/search?q=1",
+        "portfolio": f"/portfolio/{world.account(1)}", "entrance": "/portfolio",
     }  # fmt: skip
 
 

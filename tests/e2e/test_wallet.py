@@ -17,6 +17,9 @@ from webapp.index import hex_id
 DAY, FIRST_DAY = 86_400, 1_467_331_200
 #: anvil's own accounts are those of its well-known mnemonic.
 MNEMONIC = "test test test test test test test test test test test junk"
+AXE = Path(__file__).resolve().parents[2] / ".wattmark" / "node" / "node_modules" / "axe-core" / "axe.min.js"
+SERIOUS = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+  .filter(fault => ['serious', 'critical'].includes(fault.impact)).map(fault => `${fault.id}: ${fault.nodes[0].html.slice(0, 160)}`)"""
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -613,6 +616,30 @@ def test_dialog_on_a_phone_fits_and_works_by_keyboard(market, shared_page):
         )
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.act") == "retire"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_on_form_and_review_finds_no_serious_fault(market, browser, scheme):
+    # axe is put into the page past its Content-Security-Policy, which the other tests keep.
+    context = browser.new_context(viewport=PHONE, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    _wallet_module().Wallet(market.world.anvil.url, key_of(1), market.world.w3.eth.chain_id).install(page)
+    page.goto(f"{market.site.url}/portfolio/{market.world.account(1)}?lang=ru")
+    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    connect(page)
+    found = {"page": page.evaluate(SERIOUS)}
+    pick(page, *market.world.days[8:10])
+    tool(page, "retire")
+    found["form"] = page.evaluate(SERIOUS)
+    page.locator("#act-go").click()
+    page.locator("#act-problem").get_by_text("Укажите, для чего").wait_for()
+    found["problem"] = page.evaluate(SERIOUS)
+    fill_retirement(page)
+    check(page)
+    found["review"] = page.evaluate(SERIOUS)
+    context.close()
+    assert {name: faults for name, faults in found.items() if faults} == {}
 
 
 def test_split_takes_as_few_certificates_as_a_search_over_all_choices(market, shared_page):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -520,6 +522,15 @@ def test_load_of_a_file_with_faults_names_them(market, tmp_path):
     ):
         with pytest.raises(ConfigError, match=words):
             RelayConfig.load(config_file(market, tmp_path, 1, **changes))
+
+
+def test_load_of_the_documented_file_gives_what_leaving_it_out_gives(tmp_path):
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "wallet.md").read_text(), re.DOTALL)
+    (tmp_path / "relay.yaml").write_text(text)
+    documented = RelayConfig.load(tmp_path / "relay.yaml")
+    (tmp_path / "short.yaml").write_text(text.partition("# Everything below")[0])
+    assert documented == RelayConfig.load(tmp_path / "short.yaml")
+    assert {field.name for field in fields(Limits)} <= set(re.findall(r"^  (\w+):", text, re.MULTILINE))
 
 
 def test_refused_carries_the_contracts_error():
