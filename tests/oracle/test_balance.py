@@ -1,15 +1,20 @@
 """A feeder against its children: losses by hand, what holds and what is only flagged, and what cannot be judged."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
+from oracle import pipeline
 from oracle.balance import balance_day, balances, held_by_balance
+from oracle.config import OracleConfig
 from oracle.domain import Profile, Quality
 from oracle.errors import ConfigError
+from oracle.keys import create_device_key
 from oracle.sites import BalanceConfig, BalanceEffect, Basis, Provenance, load_sites
+from oracle.store import Store
 
 START = 1_467_417_600
 GOOD = int(Quality.MEASURED | Quality.CERTIFIED)
@@ -128,3 +133,51 @@ def test_load_sites_balance_that_is_wrong_is_named(document, tmp_path, key, valu
     document["balances"]["roof"][key] = value
     with pytest.raises(ConfigError, match=rf"balances\.roof\.{key}"):
         written(document, tmp_path)
+
+
+@pytest.mark.parametrize(("effect", "states"), [("hold", {"held"}), ("flag", {"accepted"})])
+def test_assess_all_holds_the_days_of_a_feeder_whose_balance_is_off(tmp_path, effect, states):
+    known = {"basis": "known", "source": "label"}
+
+    def meter(device_id):
+        return {
+            "id": device_id, "name": f"meter {device_id}", "site": "serf", "kind": "generation", "visibility": "public",
+            "fuel_code": "F01050100", "technology_code": "T020001", "capacity": {"watts": 10_000, **known},
+            "granularity_seconds": 86_400, "meter": {"identity": f"m-{device_id}", **known},
+            "active_from": "2016-01-01T00:00:00Z", "policy": "wind",
+            "file": {
+                "format": "csv", "names": [f"{device_id}.csv"], "stamp_columns": ["time"], "interval_seconds": 900,
+                "stamped": "start", "channels": {"e": {"column": "Wh", "quantity": "energy", "unit": "Wh"}}, **known,
+            },
+        }  # fmt: skip
+
+    document = {
+        "folder": ".",
+        "sites": yaml.safe_load(DEMO.read_text(encoding="utf-8"))["sites"],
+        "policies": {"wind": {"for": "generation"}},
+        "devices": [meter(1), meter(2), meter(9), meter(5)],
+        "balances": {"park": {"feeder": 9, "children": [1, 2], "flow": "collects", "effect": effect, **known}},
+    }
+    (tmp_path / "sites.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    network = {"rpc_urls": ["http://127.0.0.1:1"], "chain_id": 1, "addresses": "1.json"}
+    settings = {"sites": "sites.yaml", "database": f"sqlite:///{tmp_path / 'db'}", "raw_folder": "raw"}
+    settings |= {"archive_folder": "archive", "device_keys_folder": "keys", "network": network}
+    (tmp_path / "wattmark.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    config = OracleConfig.load(tmp_path / "wattmark.yaml")
+    for device_id in (1, 2, 5, 9):
+        create_device_key(config.device_keys_folder, device_id)
+        # The feeder sees 5,760 of 6,000 Wh on the first day, 4,800 on the second.
+        lines = ["time,Wh"]
+        for slot in range(192):
+            wh = {1: 40, 2: 22 + slot % 2, 5: 7, 9: 60 if slot < 96 else 50}[device_id]
+            lines.append(f"{datetime.fromtimestamp(START + slot * 900, UTC).isoformat()},{wh}")
+        (tmp_path / f"{device_id}.csv").write_text("\n".join(lines), encoding="utf-8")
+    pipeline.ingest(config, Store.open(config.database_url), [tmp_path / f"{device}.csv" for device in (1, 2, 5, 9)])
+    found = {day.key: day.assessment for day in pipeline.assess_raw(config, Store.open(config.database_url))}
+    assert {found[device, START].state.value for device in (1, 2, 9)} == {"accepted"}
+    assert {found[device, START + 86_400].state.value for device in (1, 2, 9)} == states
+    assert found[5, START + 86_400].state.value == "accepted"
+    if effect == "hold":
+        # In 96 x 62.5 Wh, out 96 x 50 Wh: a fifth is lost.
+        [reason] = found[9, START + 86_400].reasons
+        assert reason.startswith("balance park: 6000 Wh went in and 4800 Wh came out, a loss of 20.0 %")
