@@ -172,7 +172,8 @@ def _remember_and_sign(store: Store, signer: Signer, proposal: Proposal, records
         for r in records
     }
     try:
-        with store.session() as session:
+        # No other process may sign between what is read here and what is written.
+        with store.writing() as session:
             known = _signed_within(session, chain_id, proposal.batch.start, proposal.batch.end)
             conflicts = {
                 (statement.device_id, statement.start)

@@ -1,21 +1,17 @@
 """Tests about the oracle's state run twice, on SQLite and on PostgreSQL."""
 
-import os
-
 import pytest
 
 from tests.oracle import databases
 
 #: Modules of which every test runs on both.
-BOTH = {"test_store", "test_outbox", "test_pipeline", "test_issuance", "test_witness", "test_review"}
-#: `WATTMARK_DATABASES=sqlite` leaves the other one out while working on something else.
-KINDS = os.environ.get("WATTMARK_DATABASES", "sqlite,postgresql").split(",")
+BOTH = {"test_store", "test_outbox", "test_pipeline", "test_issuance", "test_review"}
 
 
 def pytest_generate_tests(metafunc):
     own = (mark.args[0] == "database" for mark in metafunc.definition.iter_markers("parametrize"))
     if metafunc.module.__name__.rpartition(".")[2] in BOTH and not any(own):
-        metafunc.parametrize("database", KINDS, indirect=True, scope="module")
+        metafunc.parametrize("database", databases.KINDS, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module", autouse=True)

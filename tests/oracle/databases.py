@@ -14,6 +14,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
+#: `WATTMARK_DATABASES=sqlite` leaves the other one out while working on something else.
+KINDS = os.environ.get("WATTMARK_DATABASES", "sqlite,postgresql").split(",")
+
 #: Which of them `url` gives; the fixture `database` of this folder's conftest sets it.
 kind = "sqlite"
 

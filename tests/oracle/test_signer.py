@@ -11,17 +11,21 @@ import time
 from dataclasses import replace
 
 import pytest
+import yaml
 from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 
+from oracle.cli import main
 from oracle.config import OracleConfig, RemoteKey
 from oracle.domain import Batch, BatchKind, NotaryDomain, SagaState
 from oracle.errors import ConfigError
+from oracle.keys import create_device_key
 from oracle.outbox import GWEI, Outbox, SendPolicy
 from oracle.signer import LocalSigner, RemoteSigner, SignerError, SignerUnreachable, as_signer, open_signer
-from oracle.store import Store
+from oracle.store import SignedTransaction, Store
 from oracle.witness import message_signer, sign_message
 from tests.oracle import databases, nodes
+from tests.oracle.test_pipeline import configure, day_rows, device, write
 
 DOMAIN = NotaryDomain(nodes.CHAIN_ID, "0x" + "11" * 20)
 BATCH = Batch(BatchKind.FINAL, 1, b"\1" * 32, b"\2" * 32, 0, 86_400, 3, 2**64 - 1, b"\3" * 32, 2**40 - 1)
@@ -277,3 +281,28 @@ def test_repr_of_signers_shows_no_key(tmp_path):
     account = Account.create()
     assert account.key.hex()[2:] not in repr(as_signer(account))
     assert "hidden" not in repr(RemoteSigner(RemoteKey("http://user:hidden@signer/hidden", TO)))
+
+
+def test_notarize_without_a_key_is_a_dry_run(tmp_path, capsys):
+    """Everything up to the chain works without a key; nothing can be signed or sent."""
+    with nodes.anvil(tmp_path) as node:
+        config, store = configure(tmp_path / "oracle", device(1))
+        create_device_key(config.device_keys_folder, 1)
+        intake = write(tmp_path / "in", "meter-1.csv", day_rows(0))
+        network = {"rpc_urls": [node.url], "chain_id": nodes.CHAIN_ID, "addresses": str(node.config.addresses)}
+        document = yaml.safe_load(config.file.read_text()) | {"network": network}
+        config.file.write_text(yaml.safe_dump(document))
+
+        def code_of(*arguments):
+            with pytest.raises(SystemExit) as ended:
+                main(["--config", str(config.file), *arguments])
+                raise SystemExit(0)
+            return ended.value.code
+
+        before = node.w3.eth.block_number
+        assert [code_of("ingest", str(intake)), code_of("seal"), code_of("status")] == [0, 0, 0]
+        assert [code_of("notarize"), code_of("issue"), code_of("run")] == [2, 2, 2]
+        assert "names no key, so nothing can be signed or sent" in capsys.readouterr().err
+        assert node.w3.eth.block_number == before
+        with store.session() as session:
+            assert session.query(SignedTransaction).count() == 0

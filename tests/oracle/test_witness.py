@@ -17,8 +17,9 @@ from aiohttp import web
 from eth_account import Account
 
 from oracle import pipeline, review, sealing
+from oracle import witness as witness_module
 from oracle.config import OracleConfig, WitnessConfig
-from oracle.domain import BatchKind
+from oracle.domain import Batch, BatchKind, NotaryDomain
 from oracle.errors import WitnessRefused
 from oracle.issuance import propose_batch
 from oracle.keys import create_device_key, device_key_file
@@ -40,10 +41,12 @@ from oracle.witness import (
     sign_message,
     sign_own,
 )
-from tests.oracle import nodes
+from tests.oracle import databases, nodes
 from tests.oracle.test_pipeline import DAY, FIRST, REVIEWER, configure, day_rows, device, write
 
 START_SECONDS = 60
+
+both = pytest.mark.parametrize("database", databases.KINDS, indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +285,7 @@ def test_sign_day_held_and_rejected_by_a_reviewer_is_left_out_by_all(house, tmp_
     assert len(other.witness(1).sign(other.proposal)) == 65
 
 
+@both
 def test_sign_second_version_zero_of_a_day_refuses_and_names_it(house):
     """The same witness, asked again after its raw file was replaced: it has signed other figures for that day."""
     witness = house.witness(1)
@@ -309,6 +313,42 @@ def test_sign_second_version_zero_of_a_day_refuses_and_names_it(house):
     with pytest.raises(WitnessRefused) as own:
         sign_own(house.store, house.account, second.proposal, second.archive.records)
     assert own.value.device_days == ((2, FIRST + DAY),)
+
+
+@both
+def test_sign_own_overlapping_periods_at_once_signs_one_of_them(tmp_path, monkeypatch):
+    """Two processes read that nothing is signed; the one that comes second must see what the first wrote."""
+    account, url = Account.create(), databases.url(tmp_path)
+    day = nodes.day_statement(1, 0)
+    longer = replace(day, statement=replace(day.statement, duration=2 * DAY))
+    meeting = threading.Barrier(2)
+    look = witness_module._signed_within
+
+    def look_and_wait(*arguments):
+        found = look(*arguments)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(1)
+        return found
+
+    monkeypatch.setattr(witness_module, "_signed_within", look_and_wait)
+    outcomes = []
+
+    def sign(record):
+        statement = record.statement
+        root, nothing = statement.profile_hash, b"\0" * 32
+        batch = Batch(BatchKind.FINAL, 1, nothing, root, statement.start, statement.end, 1, 0, nothing, 1)
+        proposal = Proposal(NotaryDomain(1, "0x" + "11" * 20), batch, {})
+        try:
+            outcomes.append(sign_own(Store.open(url), account, proposal, [record])[0])
+        except WitnessRefused as refused:
+            outcomes.append(refused.device_days)
+
+    threads = [threading.Thread(target=sign, args=(record,)) for record in (day, longer)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(map(str, outcomes)) == sorted([account.address, str(((1, day.statement.start),))])
 
 
 def _visibility(archive):
