@@ -25,7 +25,7 @@ LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "estimation", "balance", "assessment", "merkle", "verify", "messages"},
     {"archive", "slotcache", "store", "chain", "config", "keys", "signer", "outbox", "review"},
-    {"checks", "intake", "sources", "pipeline", "sealing", "reports", "issuance", "rebuild", "watch", "witness", "bundle"},
+    {"checks", "intake", "sources", "pipeline", "sealing", "reports", "findings", "issuance", "rebuild", "watch", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
 )
@@ -530,6 +530,7 @@ MODULE_OF = {
     "beautifulsoup4": "bs4",
     "eth-brownie": "brownie",
     "py-solc-x": "solcx",
+    "fpdf2": "fpdf",
     "pyyaml": "yaml",
     "safe-pysha3": "sha3",
 }
