@@ -25,7 +25,7 @@ LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {"formats", "sites", "sun", "vee", "corroboration", "estimation", "balance", "assessment", "merkle", "verify", "messages"},
     {"archive", "slotcache", "store", "chain", "config", "keys", "signer", "outbox", "review"},
-    {"checks", "intake", "sources", "pipeline", "sealing", "reports", "findings", "issuance", "rebuild", "watch", "witness", "bundle"},
+    {"checks", "intake", "sources", "pipeline", "sealing", "reports", "metrics", "findings", "issuance", "rebuild", "watch", "witness", "bundle"},
     {"cli"},
     {"__init__", "__main__"},
 )
