@@ -211,6 +211,51 @@ def test_run_killed_at_a_crash_point_of_the_pipeline_ends_the_same(node, tmp_pat
     assert one.run(file)["transactions"] == 0
 
 
+def beside(config_file, node, account, file, start):
+    from oracle.config import OracleConfig
+    from oracle.errors import OracleError
+
+    config = OracleConfig.load(config_file)
+    start.wait(30)
+    try:
+        issuance.run(config, Store.open(config.database_url), node.chain(), account, [file], collect=signing(node))
+    except OracleError as fault:
+        # Whoever comes second may be told to run again.
+        print(fault)
+
+
+@pytest.mark.slow
+def test_run_two_instances_at_once_do_everything_once(node, tmp_path):
+    one = Plant(node, tmp_path)
+    one.run(one.file("", day_rows(0, slots=[slot for slot in range(96) if slot != SLOT])))
+    pipeline.decide(one.config, one.store, REVIEWER, one.id, FIRST, "accept", "a slot was lost")
+    one.run()
+    file = one.file("-more", day_rows(0, slots=[SLOT]), day_rows(1))
+    fork = multiprocessing.get_context("fork")
+    start = fork.Barrier(2)
+    arguments = one.config.file, node, one.account, file, start
+    children = [fork.Process(target=beside, args=arguments) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+    one.run(file)
+    assert (one.balance(), one.balance(1), one.on_chain()) == (2_412, 2_412, (1, 2_412))
+    assert (
+        len(
+            [
+                event
+                for event in one.chain.events("EnergyCertificate", "Corrected")
+                if event.values["id"] >> 192 == one.id
+            ]
+        )
+        == 1
+    )
+    assert node.w3.eth.get_transaction_count(one.account.address) == 2 + 4
+    assert one.run(file)["transactions"] == 0
+
+
 def test_crash_point_without_a_number_goes_on(monkeypatch):
     monkeypatch.delenv("CRASH_AT", raising=False)
     crash_point(16)
