@@ -12,6 +12,7 @@ import json
 import logging
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -956,6 +957,83 @@ def gaps(desk: Desk, as_csv: bool, states: tuple[str, ...], heat: bool, svg: Pat
             ("device", "day", "state", "kWh", "missing slots", "suspect slots", "reason"),
             rows,
         )
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def balance(desk: Desk, as_json: bool) -> None:
+    """Feeders against the sum of the meters behind them: what went in, what came out, what was lost, day by day.
+
+    \b
+    Example: python -m oracle balance --json
+    """
+    from .findings import balance_report
+
+    days = balance_report(desk.config, desk.store)
+    if as_json:
+        print_json([day.to_json() for day in days])
+        return
+    rows = [
+        (day.name, utc_date(day.start), format_kwh(day.in_wh), format_kwh(day.out_wh), day.loss_percent, day.reason)
+        for day in days
+    ]
+    print_table(f"Energy balances ({len(rows)})", ("feeder", "day", "kWh in", "kWh out", "loss %", "finding"), rows)
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def clocks(desk: Desk, as_json: bool) -> None:
+    """Devices whose clock was wrong by the same time for a week or more, and the correction that their source needs.
+
+    \b
+    Example: python -m oracle clocks
+    """
+    from .findings import clock_report
+
+    with progress_shown(as_json) as progress:
+        shifts = clock_report(desk.config, desk.store, progress)
+    if as_json:
+        print_json([shift.to_json() for shift in shifts])
+        return
+    rows = [
+        (shift.device_id, shift.minutes, utc_date(shift.start), utc_date(shift.end), shift.correction["evidence"])
+        for shift in shifts
+    ]
+    print_table(f"Clock shifts ({len(rows)})", ("device", "minutes", "from", "until", "evidence"), rows)
+    for shift in shifts:
+        click.echo(f"device {shift.device_id}, under file.clock_corrections, if a reviewer agrees:")
+        click.echo("  - " + "\n    ".join(f"{key}: {json.dumps(value)}" for key, value in shift.correction.items()))
+
+
+@cli.command()
+@click.option("--device", type=int, help="One device alone.")
+@json_option
+@click.pass_obj
+def estimates(desk: Desk, device: int | None, as_json: bool) -> None:
+    """What missing slots probably held, by which method; for reports, never certified.
+
+    \b
+    Example: python -m oracle estimates --device 1
+    """
+    from .findings import estimates as estimated_days
+
+    days = [day.to_json() for day in estimated_days(desk.config, desk.store, device)]
+    if as_json:
+        print_json(days)
+        return
+    rows = [
+        (
+            day["device_id"],
+            day["day"],
+            format_kwh(day["estimated_wh"]),
+            ", ".join(f"{name} {count}" for name, count in Counter(slot["method"] for slot in day["slots"]).items()),
+            day["unknown_slots"],
+        )
+        for day in days
+    ]
+    print_table(f"Estimates ({len(rows)})", ("device", "day", "kWh", "slots by method", "unknown slots"), rows)
 
 
 @cli.command()

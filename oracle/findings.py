@@ -1,0 +1,63 @@
+"""What all days together show: energy balances, clocks that are constantly wrong, and what gaps probably held.
+
+For reports. Nothing here changes a reading, a verdict or the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from .assessment import ClockShift, clock_shifts
+from .balance import BalanceDay, balances
+from .config import OracleConfig
+from .domain import Profile
+from .estimation import EstimatedDay, estimate, gaps
+from .pipeline import Progress, assess_raw, no_progress
+from .protocol import unpack_profile
+from .sites import load_sites
+from .store import DeviceDay, Store
+from .units import utc_date
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatedDeviceDay:
+    """A device-day with gaps, and what they probably held."""
+
+    device_id: int
+    day: EstimatedDay
+
+    def to_json(self) -> dict[str, Any]:
+        left = sum(len(gap) for gap in gaps(self.day.profile))
+        facts = {"device_id": self.device_id, "day": utc_date(self.day.profile.start), **self.day.to_json()}
+        return facts | {"unknown_slots": left}
+
+
+def balance_report(config: OracleConfig, store: Store) -> list[BalanceDay]:
+    """Every balance of the sites file on every day of its feeder, whether usual, unusual or not to be judged."""
+    return balances(load_sites(config.sites_file).balances, _profiles(store))
+
+
+def clock_report(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[ClockShift]:
+    """Constant clock shifts of 30 minutes or more, found in all raw files as they are configured now."""
+    return clock_shifts(day.assessment for day in assess_raw(config, store, progress))
+
+
+def estimates(config: OracleConfig, store: Store, device_id: int | None = None) -> Iterator[EstimatedDeviceDay]:
+    """Device-days with missing slots, filled as far as anything is known; of one device, or of all."""
+    profiles = _profiles(store)
+    for device in load_sites(config.sites_file).devices:
+        own = [profile for (one, _), profile in sorted(profiles.items()) if one == device.device_id]
+        if device_id in (None, device.device_id):
+            yield from (
+                EstimatedDeviceDay(device.device_id, estimate(device, profile, own)) for profile in own if gaps(profile)
+            )
+
+
+def _profiles(store: Store) -> dict[tuple[int, int], Profile]:
+    with store.session() as session:
+        rows = session.execute(select(DeviceDay.device_id, DeviceDay.start, DeviceDay.profile)).all()
+    return {(device_id, start): unpack_profile(start, packed) for device_id, start, packed in rows}
