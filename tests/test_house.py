@@ -536,6 +536,7 @@ MODULE_OF = {
 }
 # Asked for without being imported, and why.
 NOT_IMPORTED = {
+    "psycopg": "SQLAlchemy loads it where the database's URL names it",
     "coincurve": "eth-account and eth-keys pick it up when it is there",
     "mypy": "a command",
     "ruff": "a command",

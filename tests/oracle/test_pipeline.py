@@ -683,7 +683,7 @@ def test_export_slots_come_out_of_the_archives(plain):
 
 
 @pytest.fixture(scope="module")
-def serf(tmp_path_factory):
+def serf(database, tmp_path_factory):
     """SERF East and West with their irradiance, as the demo takes them."""
     config, store = configure(tmp_path_factory.mktemp("serf"), sites_file=ROOT / "scripts" / "demo_sites.yaml")
     for device_id in (1, 2):
