@@ -59,7 +59,7 @@ def test_verify_any_changed_fact_refuses(field, value):
         ({"deviceId": "1"}, "deviceId"),
         ({"deviceId": True}, "deviceId"),
         ({"start": -1}, "start"),
-        ({"decision": "maybe"}, "'accept' or 'reject'"),
+        ({"decision": "maybe"}, "'accept', 'edit' or 'reject'"),
         ({"reason": " "}, "needs a reason"),
         ({"reason": "x" * 2_001}, "needs a reason"),
         ({"signature": "0x12"}, "not readable"),
