@@ -473,7 +473,7 @@ def undocumented(tree: Path) -> list[str]:
     for name in ("run", "contracts", "dev"):
         asked |= named(tree / "requirements" / f"{name}.txt")
     package = json.loads((tree / "package.json").read_text(encoding="utf-8"))
-    asked |= {*package["dependencies"], *package["optionalDependencies"]}
+    asked |= {*package["dependencies"], *package["optionalDependencies"], *package.get("devDependencies", {})}
     table = (tree / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = {cell if "/" in cell else canonical(cell) for cell in re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)}
     return sorted(asked ^ rows)
