@@ -15,6 +15,7 @@ from oracle.domain import DayState, SagaState
 from oracle.keys import device_key_file
 from oracle.metrics import exposition, health, registry_of, serve_metrics
 from oracle.store import Act, DeviceDay, Store, utc_now
+from oracle.watch import watch
 from tests.oracle import databases, nodes
 from tests.oracle.test_issuance import adjust
 from tests.oracle.test_pipeline import configure, day_rows, device, write
@@ -129,3 +130,26 @@ def test_logs_of_a_whole_run_carry_neither_keys_nor_readings(node, tmp_path, cap
     for text in (said.err, log.read_text()):
         assert not any(one in text for one in (bytes(signer.key).hex(), key, "a password", "hidden-password"))
         assert not re.search(r"\b231[78]\b", text), text
+
+
+def test_watch_serves_metrics_where_the_configuration_says(node, tmp_path):
+    """One round with nothing to do; the metrics stay up as long as the process."""
+    config, store = configure(tmp_path / "oracle", device(1))
+    config = adjust(config, node, node.witnesses[0], metrics_listen=f"127.0.0.1:{nodes.free_port()}")
+    steps = []
+    account = node.funded()
+    watch(config, store, node.chain(), account, list, clock=StoppedClock(), tell=steps.append, until=0)
+    assert len(steps) == 1
+    with urllib.request.urlopen(f"http://{config.metrics_listen}/metrics", timeout=10) as answer:
+        found = metrics_in(answer.read().decode())
+    assert found["wattmark_chain_answers"] == 1 and found["wattmark_signer_balance_wei"] == 100 * 10**18
+
+
+class StoppedClock:
+    """It is always the same moment, and nobody waits for another."""
+
+    def now(self):
+        return 1_700_000_000
+
+    def wait_until(self, moment):
+        raise AssertionError(f"waits for {moment}")
