@@ -11,6 +11,7 @@ import argparse
 import io
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
@@ -33,10 +34,14 @@ def pages(url: str) -> dict[str, str]:
         return answer.json()
 
     found = {"overview": "/", "devices": "/devices", "checks": "/checks", "batches": "/batches", "certificates": "/certificates",
-             "retirements": "/retirements", "outcomes": "/outcomes", "factors": "/factors"}  # fmt: skip
-    devices = ask("/devices.json")["devices"]
+             "retirements": "/retirements", "outcomes": "/outcomes", "factors": "/factors", "verify": "/verify", "auditor": "/auditor"}  # fmt: skip
+    devices = ask("/devices.json")["rows"]
     if devices:
-        found["device"] = f"/devices/{devices[0]['device_id']}"
+        device = devices[0]["device_id"]
+        found["device"] = f"/devices/{device}"
+        days = ask(f"/devices/{device}.json")["days"]
+        if days:
+            found["month"] = f"/devices/{device}/{datetime.fromtimestamp(days[-1]['start'], UTC):%Y-%m}"
     batches = ask("/batches.json")["rows"]
     if batches:
         found["batch"] = f"/batches/{batches[0]['root']}"
@@ -48,7 +53,9 @@ def pages(url: str) -> dict[str, str]:
     for row in retirements:
         kind = "certificate" if row["contract"] == "EnergyCertificate" else "outcome"
         found[f"retirement-{kind}"] = f"/retirements/{kind}/{row['number']}"
+        found[f"verified-{kind}"] = f"/verify?retirement={kind}/{row['number']}"
         found["account"] = f"/accounts/{row['account']}"
+        found["portfolio"] = f"/portfolio/{row['account']}"
         found["transaction"] = f"/transactions/{row['tx']}"
     certificates = ask("/certificates.json")["rows"]
     if certificates:
@@ -60,7 +67,7 @@ def pages(url: str) -> dict[str, str]:
             else lively[0]["id"]
         )
         found["certificate"] = f"/certificates/{token}"
-    outcomes = ask("/outcomes.json")["outcomes"]
+    outcomes = ask("/outcomes.json")["rows"]
     if outcomes:
         found["outcome"] = f"/outcomes/{outcomes[0]['id']}"
     return found
