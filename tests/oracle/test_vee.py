@@ -192,6 +192,13 @@ def test_validate_straight_line_is_interpolated_and_its_ends_belong_to_it(device
     assert report.suspect_slots == 9
 
 
+def test_validate_equal_values_are_frozen_and_no_line(device):
+    slots = list(bell().micro_j)
+    slots[60:68] = [slots[60]] * 8
+    _, report = judge(device, DaySlots(START, tuple(slots)))
+    assert fired(report) == {"frozen": tuple(range(60, 68))}
+
+
 def test_validate_line_of_four_slots_or_in_coarse_steps_is_chance(device):
     line = {60 + n: (1_000 + 100 * n) * WATT + 7 for n in range(4)}
     assert fired(judge(device, day(line))[1]) == {}
