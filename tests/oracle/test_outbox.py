@@ -262,7 +262,7 @@ def _mine_dear_block(node, base_fee_wei):
     node.rpc("anvil_setNextBlockBaseFeePerGas", hex(base_fee_wei))
 
 
-@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("depth", [1, 12])
 def test_drive_reorganised_away_is_sent_again_and_done_once(own_node, tmp_path, depth):
     desk = Desk(own_node, tmp_path, finality_depth=20)
     key, to, data, batch = desk.notarize_act()
