@@ -466,14 +466,25 @@ def run(
     progress: Progress = no_progress,
     collect: Collect | None = None,
 ) -> dict[str, Any]:
-    """All steps once: ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""
+    """All steps once: look at the sources, ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""
+    looked = _look_at_sources(config, store, progress)
     report = ingest(config, store, files, progress) if files else None
     assessed = report.assessed if report else assess_all(config, store, progress)
     sealed = seal(config, store, progress)
     sent = notarize(config, store, chain, account, progress, collect) + issue(config, store, chain, account, progress)
     return {
         "files": [file.to_json() for file in report.files] if report else [],
+        "sources": looked,
         **assessed.to_json(),
         "sealed": ["0x" + archive.root.hex() for archive in sealed],
         **sent.to_json(),
     }
+
+
+def _look_at_sources(config: OracleConfig, store: Store, progress: Progress) -> list[dict[str, Any]]:
+    if not config.sources:
+        return []
+    # Its libraries for SFTP and MQTT are loaded only where there is something to look at.
+    from .sources import collect as look
+
+    return [one.to_json() for one in look(config, store, progress=progress)]

@@ -10,6 +10,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,16 +139,23 @@ def step(
     now: int,
     collect: Collect | None = None,
 ) -> Step:
-    """One round at ``now`` (UTC seconds): take ``files``, notarize the last quarter hours, certify the days that are over.
+    """One round at ``now`` (UTC seconds): look at the sources, take ``files``, notarize the last quarter hours, certify the days that are over.
 
     A witness that refuses, a node that does not answer and another process that sends are told of and left to the
     next round; a faulty configuration or key is raised.
     """
-    taken = take(config, store, files)
+    taken, waits = take(config, store, files), []
+    if config.sources:
+        # Its libraries for SFTP and MQTT are loaded only where there is something to look at.
+        from .sources import collect as look
+
+        for looked in look(config, store, now=datetime.fromtimestamp(now, UTC)):
+            taken += looked.files
+            waits += [f"source {looked.source}: {looked.problem}"] if looked.problem else []
     assessed = assess_all(config, store, now=now)
     interim = seal_interim(config, store, now)
     final = seal(config, store)
-    sent, waits = Sent(), []
+    sent = Sent()
     acts: tuple[Callable[[], Sent], ...] = (
         functools.partial(notarize, config, store, chain, account, collect=collect),
         functools.partial(issue, config, store, chain, account),

@@ -4,9 +4,11 @@ import os
 import time
 
 import pytest
+import yaml
 
 from oracle import checks, issuance, pipeline, sealing
 from oracle.archive import read_archive, roots_in
+from oracle.config import OracleConfig
 from oracle.domain import BatchKind, DayState, Verdict
 from oracle.keys import create_device_key, load_device_key
 from oracle.protocol import day_hash, day_salt, profile_hash, token_id
@@ -135,3 +137,32 @@ def test_wall_clock_waits_no_longer_than_asked():
     began = time.monotonic()
     clock.wait_until(clock.now() + 1)
     assert 0 <= time.monotonic() - began < 1.5
+
+
+def test_watch_takes_what_the_configured_sources_have(plant, node, tmp_path):
+    """A watched folder with a file, and an address where nobody answers: told of, and the rest goes on."""
+    config, store = plant
+    write(tmp_path / "box", "meter-1.csv", day_rows(0))
+    folder = {"name": "box", "kind": "folder", "folder": str(tmp_path / "box")}
+    web = {"name": "web", "kind": "http", "url": "http://127.0.0.1:9/meter-1.csv"}
+    document = yaml.safe_load(config.file.read_text()) | {"sources": [folder, web]}
+    config.file.write_text(yaml.safe_dump(document))
+    config, told = OracleConfig.load(config.file), []
+    chain, start = node.chain(), FIRST + 70 * 900
+    for file in (tmp_path / "box").iterdir():
+        os.utime(file, (start - 600, start - 600))
+    watch(
+        config,
+        store,
+        chain,
+        node.funded(),
+        list,
+        clock=AcceleratedClock(chain, start, 1e9),
+        tell=told.append,
+        until=start,
+        delay_seconds=0,
+        collect=signing(node),
+    )
+    [step] = told
+    assert (step.files, len(step.interim), step.sent.transactions) == (1, 1, 1)
+    assert [reason.split(":")[0] for reason in step.waits] == ["source web"]
