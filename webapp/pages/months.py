@@ -37,7 +37,7 @@ _SCHEMA = api.shape(
 )  # fmt: skip
 
 
-@pages.page("/devices/<device_id>/<month>", "month.html", schema=_SCHEMA, steady=True)
+@pages.page("/devices/<device_id>/<month>", "month.html", schema=_SCHEMA)
 def month(device_id: str, month: str) -> Model:
     """A device's month, YYYY-MM in UTC: each day's energy by quality, its irradiation and its gaps."""
     ask, s = explorer(), services()
