@@ -425,6 +425,7 @@ def _cross_origin(response: Response) -> Response:
 _PATHS = {
     "root": "0x[0-9a-fA-F]{64}", "tx": "0x[0-9a-fA-F]{64}", "token": "0x[0-9a-fA-F]{64}", "address": "0x[0-9a-fA-F]{40}",
     "device_id": "[0-9]{1,20}|-",
+    "month": "(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])",
 }  # fmt: skip
 _FAULTS = {
     400: "The query cannot be read", 404: "Not there", 429: "Too many requests: wait as long as Retry-After says",

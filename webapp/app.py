@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -67,6 +67,8 @@ class Services:
     chain: ChainView
     validator: Validator
     codes: Codes
+    #: Answers that hold until the newest block changes, with its hash.
+    kept: dict[str, tuple[str | None, Any]] = field(default_factory=dict)
 
     def refresh(self) -> Freshness:
         """Bring index and catalogue up to date now, waiting for it."""

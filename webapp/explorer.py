@@ -119,6 +119,11 @@ class Explorer:
             parts = outcome_parts(row["id"])
             row |= {**parts, "factor": self.factor(parts["factor_id"])}
 
+    def newest(self) -> str | None:
+        """Hash of the newest block that the index has read."""
+        row = self.one("SELECT hash FROM block ORDER BY number DESC LIMIT 1")
+        return str(row["hash"]) if row else None
+
     # -- overview -----------------------------------------------------------------------------------
 
     def totals(self) -> Row:

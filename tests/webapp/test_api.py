@@ -77,6 +77,7 @@ def values(world, w) -> dict[str, list[dict[str, str]]]:
     accounts = [{"address": world.account(n)} for n in (1, 2, 5)]
     return {
         "/devices/{device_id}": [{"device_id": "1"}, {"device_id": "2"}],
+        "/devices/{device_id}/{month}": [{"device_id": "1", "month": "2016-07"}],
         "/batches/{root}": [{"root": root}],
         "/certificates/{token}": [{"token": hex_id(token)} for token in done["tokens"]],
         "/accounts/{address}": [*accounts, {"address": world.contracts["Notary"].address}],
