@@ -359,6 +359,7 @@ def status(desk: Desk, as_json: bool) -> None:
         for key in ("files", "rows_used", "rows_refused", "last_file_at", "decisions", "pending", "batches")
     ]
     rows += [(f"device-days {state}", count) for state, count in facts["device_days"].items()]
+    rows += [(f"corrections {state}", count) for state, count in facts["corrections"].items()]
     rows += [(f"tared slots of device {device}", count) for device, count in facts["tared_slots"].items()]
     rows += [(f"acts {state}", count) for state, count in facts["acts"].items()]
     if batch:

@@ -23,7 +23,7 @@ from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaSta
 from .errors import ArchiveError, WitnessRefused
 from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
-from .pipeline import assess_all, ingest
+from .pipeline import SEALED_STATES, assess_all, ingest
 from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
 from .sealing import seal, unseal
 from .signer import Signer
@@ -343,15 +343,19 @@ def _note_failures(store: Store, failed: Sequence[ActReport]) -> None:
 def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
     """Set batches and their device-days to what the chain shows: sealed, notarized, issued or final.
 
-    Goes forward and back: what a reorganisation took away is done again by the next run.
+    Goes forward and back: what a reorganisation took away is done again by the next run. INTERIM batches, of which there
+    are very many and nothing ever comes, are left alone once they are final.
     """
     sites = load_sites(config.sites_file)
     head, final = chain.head(), chain.final_number()
-    for root in _roots(store, DayState.SEALED, DayState.NOTARIZED, DayState.ISSUED, DayState.FINAL):
-        with store.session() as session:
-            was_final = session.get_one(SealedBatch, root).state is DayState.FINAL
-        status = chain.notarization(bytes.fromhex(root[2:]), head).status
-        if was_final and status is BatchStatus.OPEN:
+    with store.session() as session:
+        batches = session.scalars(select(SealedBatch).where(SealedBatch.state.in_(SEALED_STATES))).all()
+    wanted = [one for one in batches if one.kind == BatchKind.FINAL or one.state is not DayState.FINAL]
+    wanted.sort(key=lambda one: (one.sealed_at, one.root))
+    kept = chain.notarizations([bytes.fromhex(one.root[2:]) for one in wanted], head) if wanted else []
+    for batch, notarization in zip(wanted, kept, strict=True):
+        root, status = batch.root, notarization.status
+        if batch.state is DayState.FINAL and status is BatchStatus.OPEN:
             continue
         states = _states(config, sites, chain, root, status, head, final)
         _set_states(store, root, states, status is BatchStatus.REVOKED)
