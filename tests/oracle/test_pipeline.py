@@ -23,8 +23,8 @@ from oracle.errors import RefusedInput, StoreError
 from oracle.keys import create_device_key
 from oracle.protocol import statement_leaf, unpack_profile
 from oracle.store import DeviceDay, RawFile, RefusedRow, ReviewDecision, SealedBatch, Store
-from tests.oracle import databases
 from oracle.units import utc_date
+from tests.oracle import databases
 
 ROOT = Path(__file__).resolve().parents[2]
 SERF = Path(pvanalytics.__file__).parent / "data"
