@@ -3,7 +3,6 @@
 import calendar
 
 import pytest
-from brownie import EnergyCertificate, MitigationOutcome
 from eth_utils import keccak
 
 from tests.contracts.reference import DAY, ZERO_ADDRESS, ZERO_HASH, Statement
@@ -282,34 +281,6 @@ def test_authorisations_by_a_stranger_are_refused(world, step):
 
 
 # -- the certificate's side --
-
-
-def test_consume_by_anyone_but_the_converter_is_refused(world, day):
-    for account in (world.generator, world.admin, world.stranger):
-        with refuses("OnlyConverter", account.address):
-            world.certificate.consume(world.generator, [day(0).id], [1], {"from": account})
-
-
-def test_bind_converter_happens_once(world):
-    assert world.certificate.converter() == world.outcome
-    with refuses("ConverterAlreadyBound", world.outcome.address):
-        world.certificate.bindConverter(world.outcome, {"from": world.admin})
-    with refuses("AccessManagedUnauthorized", world.stranger.address):
-        world.certificate.bindConverter(world.outcome, {"from": world.stranger})
-
-
-def test_bind_converter_of_another_certificate_is_refused(world):
-    certificate = world.deploy(EnergyCertificate, world.manager, world.registry, world.notary, "")
-    with refuses("ConverterInvalid", world.outcome.address):
-        certificate.bindConverter(world.outcome, {"from": world.admin})
-    with pytest.raises(Exception, match="revert"):
-        certificate.bindConverter(world.stranger, {"from": world.admin})
-    with refuses("OnlyConverter", world.stranger.address):
-        certificate.consume(world.generator, [1], [1], {"from": world.stranger})
-    own = world.deploy(MitigationOutcome, world.manager, certificate, world.factors, "")
-    assert (own.certificate(), own.registry(), own.factors()) == (certificate, world.registry, world.factors)
-    tx = certificate.bindConverter(own, {"from": world.admin})
-    assert tx.events["ConverterBound"]["converter"] == own
 
 
 def test_convert_of_a_day_in_a_month_certificate_uses_its_start(world):

@@ -1,7 +1,7 @@
 """DeviceRegistry.deactivate and bindCertificate"""
 
 import pytest
-from brownie import DeviceRegistry, EnergyCertificate
+from brownie import DeviceRegistry
 
 from tests.contracts.reference import DAY, Statement
 from tests.contracts.world import JULY_2016, next_day, refuses, travel
@@ -70,25 +70,3 @@ def test_debts_cannot_be_asked_before_the_certificate_is_bound(world):
         registry.setAccount(1, world.buyer, next_day(), {"from": world.registrar})
     with refuses("CertificateNotBound"):
         registry.deactivate(1, next_day(), {"from": world.registrar})
-
-
-def test_bind_certificate_happens_once(world):
-    assert world.registry.certificate() == world.certificate
-    with refuses("CertificateAlreadyBound", world.certificate.address):
-        world.registry.bindCertificate(world.certificate, {"from": world.admin})
-
-
-def test_bind_certificate_of_another_registry_is_refused(world):
-    registry = world.deploy(DeviceRegistry, world.manager)
-    with refuses("CertificateInvalid", world.certificate.address):
-        registry.bindCertificate(world.certificate, {"from": world.admin})
-    with pytest.raises(Exception, match="revert"):
-        registry.bindCertificate(world.stranger, {"from": world.admin})
-    own = world.deploy(EnergyCertificate, world.manager, registry, world.notary, "")
-    tx = registry.bindCertificate(own, {"from": world.admin})
-    assert tx.events["CertificateBound"]["certificate"] == own
-
-
-def test_bind_certificate_by_stranger_is_refused(world):
-    with refuses("AccessManagedUnauthorized", world.registrar.address):
-        world.registry.bindCertificate(world.certificate, {"from": world.registrar})

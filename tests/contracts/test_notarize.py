@@ -245,3 +245,13 @@ def test_revoke_by_anyone_else_is_refused(world, day):
 def test_notarization_of_unknown_root_is_all_zero(world):
     assert plain(world.notary.notarization(keccak(b"?"))) == (0,) * 8
     assert world.notary.signerSet(99)[0] == () and ZERO_ADDRESS not in world.notary.signerSet(1)[0]
+
+
+def test_issuable_tells_the_bounds_of_open_final_batches_only(world, day):
+    tree = world.notarize(day(0), day(3))
+    assert plain(world.notary.issuable(tree.root)) == (day(0).start, day(3).start + DAY, 40_000)
+    interim = world.notarize(day(5), kind=INTERIM)
+    world.notary.revoke(tree.root, "wrong meter", {"from": world.guardian})
+    for root in (tree.root, interim.root, keccak(b"nobody's")):
+        with refuses("RootNotIssuable", root):
+            world.notary.issuable(root)

@@ -7,6 +7,7 @@ from tests.contracts.reference import DAY, Statement
 from tests.contracts.world import JULY_2016
 
 FIRST, SECOND = Statement(3, JULY_2016), Statement(3, JULY_2016 + DAY)
+THIRD = Statement(3, JULY_2016 + 2 * DAY)
 
 
 @pytest.fixture
@@ -169,3 +170,65 @@ def test_issue_and_retire_calls_nobody(world, attacker):
     attacker.run(world.certificate, data, {"from": world.stranger})
     assert not attacker.attempted()
     assert world.certificate.retiredOf(attacker, FIRST.id) == 20_000
+
+
+ENTRIES = {
+    "issue": lambda world, tree, details, attacker: issue_data(world, tree, tree.multi_proof([SECOND, THIRD])[0][1]),
+    "issueMany": lambda world, tree, details, attacker: world.certificate.issueMany.encode_input(
+        tree.root, *tree.multi_proof([SECOND, THIRD])
+    ),
+    "issueAndRetire": lambda world, tree, details, attacker: world.certificate.issueAndRetire.encode_input(
+        tree.root, THIRD, tree.proof(THIRD), details
+    ),
+    "correct": lambda world, tree, details, attacker: world.certificate.correct.encode_input(
+        tree.root, FIRST.corrected(23_000), tree.proof(FIRST.corrected(23_000))
+    ),
+    "settleDebt": lambda world, tree, details, attacker: world.certificate.settleDebt.encode_input(FIRST.id, 1_000),
+    "retire": lambda world, tree, details, attacker: world.certificate.retire.encode_input(FIRST.id, 20_000, details),
+    "retireBatch": lambda world, tree, details, attacker: world.certificate.retireBatch.encode_input(
+        [FIRST.id, FIRST.id], [10_000, 10_000], details
+    ),
+    "safeTransferFrom": lambda world, tree, details, attacker: world.certificate.safeTransferFrom.encode_input(
+        attacker, world.buyer, FIRST.id, 20_000, b""
+    ),
+    "consume": lambda world, tree, details, attacker: world.certificate.consume.encode_input(
+        world.generator, [FIRST.id], [1]
+    ),
+    "issueItem": lambda world, tree, details, attacker: world.certificate.issueItem.encode_input(
+        tree.root, 2**63, THIRD, (THIRD.id, world.buyer, False, 0, 1)
+    ),
+    "setApprovalForAll": lambda world, tree, details, attacker: world.certificate.setApprovalForAll.encode_input(
+        world.stranger, True
+    ),
+}
+#: What an entry answers from inside a receipt, where it refuses.
+REFUSED = {
+    "consume": "OnlyConverter(address)",
+    "issueItem": "OnlySelf(address)",
+    "issueMany": "GasTooLow(uint256,uint256)",  # of what one receiver gets, nothing is left for another
+    "settleDebt": "NoDebt(uint64)",
+}
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_issue_many_reentered_in_every_entry_conserves(world, attacker, entry):
+    """Whatever a receiver calls inside its receipt, what was issued is held, retired or gone to somebody, once."""
+    world.issue(FIRST)
+    correction = FIRST.corrected(23_000)
+    tree = world.notarize(SECOND, THIRD, correction)
+    data = ENTRIES[entry](world, tree, world.details(), attacker)
+    attacker.arm(world.certificate, data, {"from": world.stranger})
+    tx = world.issue_many(tree, [SECOND, THIRD])
+    assert attacker.attempted() and attacker.succeeded() == (entry not in REFUSED)
+    if entry in REFUSED:
+        assert bytes(attacker.answer())[:4] == selector(REFUSED[entry])
+    issued = {FIRST.id: 20_000}
+    for event in tx.events["Issued"]:
+        issued[event["id"]] = issued.get(event["id"], 0) + event["energyWh"]
+    assert issued == {FIRST.id: 23_000 if entry == "correct" else 20_000, SECOND.id: 20_000, THIRD.id: 20_000}
+    for id_, energy_wh in issued.items():
+        accounts = (attacker, world.buyer)
+        balances = sum(world.certificate.balanceOf(account, id_) for account in accounts)
+        retired = sum(world.certificate.retiredOf(account, id_) for account in accounts)
+        assert balances + retired == energy_wh
+    assert world.certificate.issuedFrom(tree.root) == (43_000 if entry == "correct" else 40_000)

@@ -9,7 +9,7 @@ from eth_utils import function_signature_to_4byte_selector
 from scripts.addresses import MANAGED, changing_functions
 from scripts.roles import ADMIN_DELAY_SECONDS, ROLES
 from tests.contracts import reference
-from tests.contracts.world import address, now, refuses, travel
+from tests.contracts.world import address, now, travel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -81,10 +81,3 @@ def test_guardian_powers_end_there(world):
             if world.manager.canCall(world.guardian, world.contracts[name], selector)[0]:
                 allowed.add(f"{name}.{signature.split('(')[0]}")
     assert allowed == {"Notary.pause", "Notary.revoke", "Notary.removeSigner", "EnergyCertificate.pause"}
-
-
-def test_authority_is_changed_by_the_access_manager_only(world):
-    for account in (world.admin, world.guardian, world.stranger):
-        for contract in (world.registry, world.notary, world.certificate, world.factors, world.outcome):
-            with refuses("AccessManagedUnauthorized", account.address):
-                contract.setAuthority(world.manager, {"from": account})

@@ -66,10 +66,7 @@ class World:
         self.domain = ("Wattmark Notary", self.notary.address)
 
     def _deploy(self) -> None:
-        manager = artifact("AccessManager")
-        factory = web3.eth.contract(abi=manager["abi"], bytecode=manager["bytecode"])
-        receipt = self.admin.transfer(data=factory.constructor(self.admin.address).data_in_transaction, silent=True)
-        self.manager = Contract.from_abi("AccessManager", receipt.contract_address, manager["abi"], persist=False)
+        self.manager = self.another_manager(self.admin)
         sender = {"from": self.admin}
         signers = [address(key) for key in self.witnesses]
         self.registry = DeviceRegistry.deploy(self.manager, sender)
@@ -109,6 +106,13 @@ class World:
                 calls.append(self.manager.setTargetFunctionRole.encode_input(target, selectors(signatures), role.id))
             calls.append(self.manager.grantRole.encode_input(role.id, self.holders[role.id], 0))
         self.manager.multicall(calls, sender)
+
+    def another_manager(self, admin):
+        """An AccessManager whose administrator is `admin`, who deploys it."""
+        manager = artifact("AccessManager")
+        factory = web3.eth.contract(abi=manager["abi"], bytecode=manager["bytecode"])
+        receipt = admin.transfer(data=factory.constructor(admin.address).data_in_transaction, silent=True)
+        return Contract.from_abi("AccessManager", receipt.contract_address, manager["abi"], persist=False)
 
     # -- devices --
 
