@@ -6,14 +6,14 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from . import review
-from .archive import Archive, ArchivedStatement, read_archive, write_archive
+from .archive import Archive, ArchivedStatement, read_archive, roots_in, write_archive
 from .assessment import device_days
 from .config import OracleConfig
 from .domain import (
@@ -21,6 +21,7 @@ from .domain import (
     SLOT_SECONDS,
     Batch,
     BatchKind,
+    BatchStatus,
     DayState,
     Profile,
     Statement,
@@ -35,6 +36,9 @@ from .sites import load_sites
 from .store import VERSIONS, Correction, DeviceDay, SealedBatch, Store, Version, crash_point
 from .units import day_list
 from .vee import validate
+
+if TYPE_CHECKING:  # web3 takes a second to load, and sealing does without
+    from .chain import ChainView
 
 log = structlog.get_logger("oracle.sealing")
 
@@ -368,6 +372,25 @@ def seal_interim(config: OracleConfig, store: Store, now: int) -> list[Archive]:
         log.info("sealed", root="0x" + archive.root.hex(), statements=len(records), kind="interim")
         sealed.append(archive)
     return sealed
+
+
+def forget_unproposed(config: OracleConfig, store: Store, chain: ChainView) -> list[bytes]:
+    """Remove INTERIM archives that a crash left behind before the database knew them; returns their roots.
+
+    Nobody was asked to sign these, and the next round seals the same time under another root. What the chain has stays.
+    """
+    with store.session() as session:
+        known = {bytes.fromhex(root[2:]) for root in session.scalars(select(SealedBatch.root))}
+    forgotten = []
+    for root in roots_in(config.archive_folder):
+        if root in known or read_archive(config.archive_folder, root).kind is not BatchKind.INTERIM:
+            continue
+        if chain.notarization(root).status is BatchStatus.NONE:
+            for suffix in ("json", "parquet"):
+                (config.archive_folder / f"{root.hex()}.{suffix}").unlink()
+            log.warning("left behind by a crash, removed", root="0x" + root.hex())
+            forgotten.append(root)
+    return forgotten
 
 
 def _interim_end(config: OracleConfig, store: Store, visibility: Visibility) -> int:

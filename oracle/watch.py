@@ -25,7 +25,7 @@ from .intake import take
 from .issuance import Collect, Sent, issue, notarize
 from .metrics import registry_of, serve_metrics
 from .pipeline import assess_all
-from .sealing import seal, seal_interim
+from .sealing import forget_unproposed, seal, seal_interim
 from .signer import Signer
 from .store import Store
 
@@ -197,6 +197,7 @@ def watch(
     """
     if config.metrics_listen:
         serve_metrics(config.metrics_listen, registry_of(store, chain, account.address))
+    forget_unproposed(config, store, chain)
     while True:
         now = clock.now()
         try:

@@ -13,7 +13,7 @@ from oracle.domain import BatchKind, DayState, Verdict
 from oracle.keys import create_device_key, load_device_key
 from oracle.protocol import day_hash, day_salt, profile_hash, token_id
 from oracle.reports import export_slots
-from oracle.store import SealedBatch
+from oracle.store import SealedBatch, WitnessSignature
 from oracle.watch import AcceleratedClock, Inbox, WallClock, watch
 from tests.oracle import nodes
 from tests.oracle.test_issuance import signing
@@ -166,3 +166,24 @@ def test_watch_takes_what_the_configured_sources_have(plant, node, tmp_path):
     [step] = told
     assert (step.files, len(step.interim), step.sent.transactions) == (1, 1, 1)
     assert [reason.split(":")[0] for reason in step.waits] == ["source web"]
+
+
+def test_forget_unproposed_removes_what_a_crash_left_and_nothing_else(plant, node, tmp_path, monkeypatch):
+    config, store = plant
+    chain, account = node.chain(), node.funded()
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))], now=FIRST + 71 * 900)
+    [kept] = sealing.seal_interim(config, store, FIRST + 70 * 900)
+    AcceleratedClock(chain, FIRST + 70 * 900, 1)
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    monkeypatch.setattr(sealing, "batch_row", lambda archive: (_ for _ in ()).throw(OSError("power cut")))
+    with pytest.raises(OSError, match="power cut"):
+        sealing.seal_interim(config, store, FIRST + 71 * 900)
+    [left] = set(roots_in(config.archive_folder)) - {kept.root}
+    assert sealing.forget_unproposed(config, store, chain) == [left]
+    assert roots_in(config.archive_folder) == [kept.root]
+    # A database that forgot it does not make the chain forget it.
+    with store.session() as session:
+        session.query(WitnessSignature).delete()
+        session.query(SealedBatch).delete()
+    assert sealing.forget_unproposed(config, store, chain) == []
+    assert roots_in(config.archive_folder) == [kept.root]
