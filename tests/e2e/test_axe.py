@@ -52,7 +52,7 @@ def test_axe_on_every_public_page_finds_no_serious_fault(site, browser, axe, siz
             page.add_script_tag(content=axe)
             if faults := page.evaluate(RUN):
                 found[name] = faults
-        assert found == {}
+        assert not found, "\n".join(f"{name}: {fault}" for name, faults in found.items() for fault in faults)
     finally:
         context.close()
 
