@@ -1340,6 +1340,8 @@ class AccessRules:
             Inner(MANAGER, "grantRole", (0, other, ADMIN_DELAY - serial)),
             Inner(MANAGER, "setRoleGuardian", (1 + pick % 6, GUARDIAN)),
             Inner(NOTARY, "setSigners", (tuple(key.address for key in WITNESSES[: 1 + serial % 5]), 1)),
+            (Inner(REGISTRY, "bindCertificate", (self.bed.addresses[CERTIFICATE],)) if serial % 2
+             else Inner(CERTIFICATE, "bindConverter", (self.bed.addresses[OUTCOME],))),
             Inner(MANAGER, "setTargetFunctionRole",
                   (self.bed.addresses[FACTORS], (self.bed.abis[FACTORS].functions["publish"][0],), PUBLISHER)),
         )  # fmt: skip

@@ -248,9 +248,9 @@ MUTANTS = (
     Mutant(
         "revoked root issued from",
         machines.Issuing,
-        CERTIFICATE,
-        "if (batch.kind != BatchKind.FINAL || batch.status != BatchStatus.OPEN) revert",
-        "if (batch.kind != BatchKind.FINAL) revert",
+        NOTARY,
+        "if (record.kind != BatchKind.FINAL || record.status != BatchStatus.OPEN) revert",
+        "if (record.kind != BatchKind.FINAL) revert",
     ),
     Mutant(
         "anybody publishes factors",
@@ -271,5 +271,27 @@ MUTANTS = (
         '            _mint(admitted.account, admitted.id, statement.energyWh - owedWh, "");\n        }\n'
         "        _certify(root, notarizedWh, statement, admitted);",
         "conservation, inside a callback",
+    ),
+    Mutant(
+        "converter bound again",
+        machines.Governing,
+        CERTIFICATE,
+        "if (_converter != address(0)) revert ConverterAlreadyBound(_converter);",
+        "",
+    ),
+    Mutant(
+        "converted not counted",
+        machines.Converting,
+        OUTCOME,
+        "terms.convertedG = uint64(convertedG);",
+        "",
+        "authorised cap",
+    ),
+    Mutant(
+        "a state skipped",
+        machines.Converting,
+        OUTCOME,
+        "if (uint8(known.state) + 1 != uint8(next)) revert",
+        "if (uint8(known.state) >= uint8(next)) revert",
     ),
 )
