@@ -531,6 +531,8 @@ MODULE_OF = {
     "eth-brownie": "brownie",
     "py-solc-x": "solcx",
     "fpdf2": "fpdf",
+    "paho-mqtt": "paho",
+    "pillow": "PIL",
     "pyyaml": "yaml",
     "safe-pysha3": "sha3",
 }
@@ -539,6 +541,7 @@ NOT_IMPORTED = {
     "psycopg": "SQLAlchemy loads it where the database's URL names it",
     "coincurve": "eth-account and eth-keys pick it up when it is there",
     "mypy": "a command",
+    "pyopenssl": "pyftpdlib loads it for FTP over TLS",
     "ruff": "a command",
     "pandas-stubs": "types for mypy",
     "types-defusedxml": "types for mypy",

@@ -241,7 +241,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, int):
         return value if abs(value) <= _SAFE_INTEGER else str(value)
     if isinstance(value, dict):
-        return {key: inner if type(inner) is str else plain(inner) for key, inner in value.items()}
+        return {
+            key: inner if type(inner) is str or (type(inner) is int and 0 <= inner <= _SAFE_INTEGER) else plain(inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
     return value
