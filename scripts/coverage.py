@@ -242,12 +242,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--without", action="append", default=[], metavar="TEST", help="leave a file of tests, or one test, out"
     )
+    parser.add_argument("--more", action="store_true", help="add to what the last run recorded: for runs in parts")
     parser.add_argument("--recorded", action="store_true", help="report on the last run without running the tests")
     options, rest = parser.parse_known_args(arguments)
+    for test in options.without:
+        if not (ROOT / test.split("::")[0]).is_file():
+            parser.error(f"there is no {test}")
     status = 0
     if not options.recorded:
         HITS.parent.mkdir(parents=True, exist_ok=True)
-        HITS.unlink(missing_ok=True)
+        if not options.more:
+            HITS.unlink(missing_ok=True)
         rest += [f"--deselect={test}" for test in options.without]
         command = [sys.executable, str(ROOT / "run"), "test", *rest, "-p", "scripts.coverage_probe"]
         if not any((ROOT / argument.split("::")[0]).exists() for argument in rest):

@@ -1,6 +1,6 @@
 """A pytest plugin for the contract tests: notes which instructions of which contract every transaction and call ran.
 
-`./run coverage` loads it; WATTMARK_COVERAGE names the file it writes: JSON {"code": {hash: hex}, "hits": {"<hash>":
+`./run coverage` loads it; WATTMARK_COVERAGE names the file it writes, or adds to: JSON {"code": {hash: hex}, "hits": {"<hash>":
 ["<program counter>", "<program counter>:0" or ":1" for a conditional jump not taken or taken]}}. Code is what stands at
 the address after the transaction, or the data of the transaction that creates it. The node replays each transaction
 and call right after it under the tracer below (debug_traceTransaction, debug_traceCall).
@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from pathlib import Path
 
 from web3 import HTTPProvider
 
@@ -94,5 +95,10 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     HTTPProvider.make_request = _ask
-    with open(os.environ["WATTMARK_COVERAGE"], "w", encoding="utf-8") as file:
-        json.dump({"code": _code, "hits": {name: sorted(seen) for name, seen in _hits.items()}}, file)
+    path = Path(os.environ["WATTMARK_COVERAGE"])
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        _code.update(kept["code"])
+        for name, places in kept["hits"].items():
+            _hits[name].update(places)
+    path.write_text(json.dumps({"code": _code, "hits": {name: sorted(seen) for name, seen in _hits.items()}}))

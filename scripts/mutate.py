@@ -280,7 +280,10 @@ class Court:
             )
         if "equivalent" in says:
             return Verdict(mutant.name, "survived")
-        by = self.fails(compiled, says.get("test", "tests/contracts")) if self.asks_tests else ""
+        try:
+            by = self.fails(compiled, says.get("test", "tests/contracts")) if self.asks_tests else ""
+        except RuntimeError as error:
+            return Verdict(mutant.name, "survived", problem=str(error))
         if by:
             return Verdict(mutant.name, "killed", by, "" if says else "only this test notices: list it")
         return Verdict(mutant.name, "survived", problem="survived")
@@ -368,6 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file", default="", metavar="CONTRACT", help="only mutants of this contract")
     parser.add_argument("--match", default="", metavar="TEXT", help="only mutants whose name holds TEXT")
     parser.add_argument("--machines", action="store_true", help="do not ask the unit tests about what survives")
+    parser.add_argument("--listed", action="store_true", help="only what tests/proofs/survivors.json lists")
     parser.add_argument("--list", action="store_true", help="name the mutants and judge none")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     options = parser.parse_args(arguments)
@@ -378,14 +382,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     chosen = [m for m in everything if options.file in Path(m.file).stem and options.match in m.name]
-    if not options.all:
+    argued: dict[str, dict[str, str]] = json.loads(SURVIVORS.read_text(encoding="utf-8"))
+    if options.listed:
+        chosen = [m for m in chosen if m.name in argued]
+    elif not options.all:
         chosen = sampled(chosen, options.seed, options.sample)[options.skip :]
     if options.list:
         print("\n".join(m.name for m in chosen))
         print(f"{len(chosen)} mutants")
         return 0
 
-    argued: dict[str, dict[str, str]] = json.loads(SURVIVORS.read_text(encoding="utf-8"))
     known = {m.name for m in everything}
     problems = [f"survivors.json: there is no mutant {name!r}" for name in argued if name not in known]
     verdicts: list[Verdict] = []

@@ -170,7 +170,7 @@ PROPERTIES = (
     Property(
         "TokenProof",
         "check_only_the_holder_and_the_approved_lower_a_balance",
-        _plant("RetirableToken", "if (!SignatureChecker.", "if (deadline != 7 && !SignatureChecker."),
+        _plant("RetirableToken", "if (!SignatureChecker.", "if (deadline != type(uint256).max && !SignatureChecker."),
         lengths="1",
         characters="65",
     ),
@@ -235,7 +235,7 @@ PROPERTIES = (
     Property(
         "RolesProof",
         "check_registry_is_the_registrars",
-        _plant("DeviceRegistry", "uint56 capacityW, uint40 since) external restricted {", "uint56 capacityW, uint40 since) external {"),
+        _plant("DeviceRegistry", "Device calldata given) external restricted {", "Device calldata given) external {"),
         loops=6,
         quick=True,
     ),

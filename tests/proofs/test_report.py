@@ -1,0 +1,47 @@
+"""What docs/assurance.md says of proofs and mutants belongs to the contracts as they are."""
+
+import json
+import re
+
+import pytest
+
+from scripts import mutate, prove
+
+REPORT = prove.load_report()
+
+
+def test_report_of_proofs_is_about_the_committed_artifacts():
+    assert REPORT["contracts"] == prove.contract_codes(), "mend: ./run prove --report"
+
+
+@pytest.mark.parametrize("wanted", prove.PROPERTIES, ids=lambda wanted: wanted.title)
+def test_report_property_is_proven_and_its_planted_bug_found(wanted):
+    entry = REPORT["properties"][wanted.name]
+    code = entry["proof"]["code"]
+    assert prove.holds(wanted, entry, code, "proof")
+    assert prove.holds(wanted, entry, code, "planted"), "mend: ./run prove --report"
+
+
+def test_report_entry_of_other_code_or_bug_does_not_hold():
+    wanted = prove.PROPERTIES[0]
+    entry = REPORT["properties"][wanted.name]
+    code = entry["proof"]["code"]
+    other = {**entry, "planted": {**entry["planted"], "bug": "another"}}
+    assert not prove.holds(wanted, entry, "00" * 32, "proof")
+    assert not prove.holds(wanted, other, code, "planted")
+    assert not prove.holds(wanted, {}, code, "proof")
+
+
+def test_page_shows_the_report():
+    assert prove.PAGE.read_text(encoding="utf-8") == prove.page_with(REPORT), "mend: ./run prove --report"
+
+
+def test_survivors_have_an_argument_or_a_test_that_exists():
+    for mutant, says in json.loads(mutate.SURVIVORS.read_text(encoding="utf-8")).items():
+        assert set(says) in ({"equivalent"}, {"test"}), mutant
+        if "test" in says:
+            file, _, name = says["test"].partition("::")
+            defined = re.findall(r"^def (test_\w+)", (mutate.ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+            assert name in defined, mutant
+        else:
+            assert len(says["equivalent"]) > 40, mutant
