@@ -19,7 +19,7 @@ import structlog
 from .archive import write_whole
 from .domain import Quality
 from .formats import Parsed, RefusedRow, SourceConfig, read
-from .formats.base import Series
+from .formats.base import Channel, Quantity, Series
 
 log = structlog.get_logger("oracle.slotcache")
 
@@ -44,7 +44,7 @@ def read_cached(folder: Path, data: bytes, sha256: str, source: SourceConfig, na
     entry = folder / f"{key}.parquet"
     if entry.exists():
         try:
-            return _load(entry, source)
+            return _load(entry)
         except (pa.ArrowException, ValueError, KeyError, OSError, TypeError) as fault:
             log.warning("entry is damaged", file=name, error=type(fault).__name__)
     parsed = read(data, source, name)
@@ -69,7 +69,8 @@ def _dump(parsed: Parsed) -> bytes:
         "refused": [asdict(row) for row in parsed.refused],
         "series": [
             {
-                "channel": one.channel.name,
+                # As the file has it: a format may have put the file's own unit for the source's.
+                "channel": {**asdict(one.channel), "quantity": one.channel.quantity.value},
                 "interval_seconds": one.interval_seconds,
                 "conflicts": sorted(one.conflicts),
                 "quality": [[start, int(bits)] for start, bits in one.quality.items()],
@@ -94,13 +95,12 @@ def _dump(parsed: Parsed) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
-def _load(entry: Path, source: SourceConfig) -> Parsed:
+def _load(entry: Path) -> Parsed:
     table = pq.read_table(pa.BufferReader(entry.read_bytes()), page_checksum_verification=True)
     facts = orjson.loads(table.schema.metadata[b"parsed"])
-    channels = {channel.name: channel for channel in source.channels}
     series = []
     for row, one in zip(table.to_pylist(), facts["series"], strict=True):
-        channel = channels[one["channel"]]
+        channel = Channel(**{**one["channel"], "quantity": Quantity(one["channel"]["quantity"])})
         series.append(
             Series(
                 channel,

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from oracle import pipeline, slotcache
-from oracle.formats import read
+from oracle.formats import Channel, Quantity, SourceConfig, read
+from oracle.formats.base import UNIT_OF_FILE
 from oracle.intake import cache_folder, sources
 from oracle.sites import load_sites
 from oracle.slotcache import read_cached
@@ -46,6 +47,21 @@ def test_read_cached_gives_what_reading_gives(tmp_path, monkeypatch, source):
     assert entry.stat().st_mode & 0o777 == 0o600
     with pytest.raises(TypeError):
         read_cached(tmp_path / "c", data, sha256, fitting, "another name.csv")
+
+
+def test_read_cached_unit_of_the_file_is_kept(tmp_path, monkeypatch):
+    """A register that rolls over is read by its unit, which here the file alone states."""
+    monkeypatch.setattr(slotcache, "LEAST_BYTES", 1)
+    name = "meteocontrol_mii.csv"
+    data = (ROOT / "tests" / "samples" / name).read_bytes()
+    register = Channel("energy", "M1/M_AC_E_EXP", Quantity.REGISTER, UNIT_OF_FILE, rolls_over_at=1_000_000)
+    fitting = SourceConfig("mii-csv", (name,), (register,), (), 900, utc_offset_seconds=0, stamped="end")
+    sha256 = hashlib.sha256(data).hexdigest()
+    plain = read(data, fitting, name)
+    assert plain.series[0].channel.unit == "kWh"
+    read_cached(tmp_path / "c", data, sha256, fitting, name)
+    again = read_cached(tmp_path / "c", data, sha256, fitting, name)
+    assert same(again, plain)
 
 
 def test_assess_all_damaged_or_deleted_cache_is_made_again(tmp_path, monkeypatch):
