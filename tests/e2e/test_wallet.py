@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -569,6 +570,20 @@ def test_transaction_cancelled_in_the_wallet_is_told_as_cancelled(market, visit,
     by_hand.mine(1)
     page.locator("#acts li[data-state=cancelled]").wait_for()
     assert held(market.world, 8, market.world.days[9]) == before
+
+
+def test_transaction_that_the_node_forgot_is_told_as_dropped(market, visit, by_hand):
+    page, _ = visit()
+    page.clock.install()
+    page.reload()
+    connect(page)
+    sent_waiting(page, market)
+    sent = page.locator("#acts li a").first.get_attribute("href").rpartition("/")[2]
+    assert by_hand.rpc("anvil_dropTransaction", sent) == sent
+    late = time.monotonic() + 15
+    while not page.locator("#acts li[data-state=dropped]").count():
+        assert time.monotonic() < late
+        page.clock.fast_forward(20_000)
 
 
 def test_transaction_that_fails_on_the_chain_is_told_with_its_reason(market, visit, by_hand):
