@@ -45,7 +45,7 @@ from tests.properties.machines import MACHINES
 
 SURVIVORS = ROOT / "tests" / "proofs" / "survivors.json"
 SEED = 1
-SAMPLE = 60
+SAMPLE = 50
 RUNS = 30
 # The most that replaying, or the unit tests, may take for one mutant; one that never ends is noticed.
 MUTANT_SECONDS = 600
