@@ -325,7 +325,13 @@ CERTIFICATE = shape(
     retired_wh=Whole(), converted_wh=Whole(),
 )  # fmt: skip
 HELD_CERTIFICATE = shape(
-    "AccountCertificate", contract=text(), id=text(), amount=Whole(), device_id=text(), start=Integer(), duration=Integer()
+    "AccountCertificate",
+    contract=text(),
+    id=text(),
+    amount=Whole(),
+    device_id=text(),
+    start=Integer(),
+    duration=Integer(),
 )
 HELD_OUTCOME = shape(
     "AccountOutcome", contract=text(), id=text(), amount=Whole(), factor_id=Integer(), year=Integer(), country=text(),

@@ -167,11 +167,10 @@ class Explorer:
         grouped = " UNION ALL ".join(
             f"SELECT '{name}' AS part, {sql} AS key, {sums} FROM certificate GROUP BY 2" for name, sql in keys.items()
         )
-        rows = self.all(
-            f"WITH certificate AS MATERIALIZED ({tables.CERTIFICATES.select}) {grouped} ORDER BY part, key"
-        )
+        rows = self.all(f"WITH certificate AS MATERIALIZED ({tables.CERTIFICATES.select}) {grouped} ORDER BY part, key")
         return {
-            name: [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == name] for name in keys
+            name: [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == name]
+            for name in keys
         }
 
     # -- devices ------------------------------------------------------------------------------------
@@ -248,7 +247,9 @@ class Explorer:
 
     def statement_counts(self) -> dict[str, int]:
         """Statements by the headline of their last validation."""
-        sql = f"SELECT COALESCE(headline, 'unchecked') AS result, COUNT(*) AS n FROM ({tables.CHECKS.select}) GROUP BY 1"
+        sql = (
+            f"SELECT COALESCE(headline, 'unchecked') AS result, COUNT(*) AS n FROM ({tables.CHECKS.select}) GROUP BY 1"
+        )
         return {row["result"]: row["n"] for row in self.all(sql)}
 
     def evidence(self, file_hash: str) -> list[Row]:

@@ -500,6 +500,8 @@ CHECKS = Table(
 )  # fmt: skip
 
 _SUM_OF = "COALESCE((SELECT SUM({what}) FROM {table} x WHERE {where}), 0)"
+
+
 def _sums(name: str, what: str, source: str, key: str) -> str:
     """A join that gives each certificate ``i`` its sum: all are added up at once, which is quicker than one by one."""
     return f" LEFT JOIN (SELECT {key} AS id, SUM({what}) AS {name} FROM {source} GROUP BY {key}) AS {name}_of ON {name}_of.id = i.id"

@@ -213,7 +213,13 @@ def act(name: str | None) -> str:
 
 def moved(name: str, contract: str, args: dict[str, Any]) -> str:
     """How much an event moved, in kWh or kg CO2e; empty for one that moves nothing or several things."""
-    field = {"TransferSingle": "value", "Retired": "amount", "Issued": "energyWh", "Settled": "amountWh", "Converted": "co2eG"}.get(name)
+    field = {
+        "TransferSingle": "value",
+        "Retired": "amount",
+        "Issued": "energyWh",
+        "Settled": "amountWh",
+        "Converted": "co2eG",
+    }.get(name)
     try:
         amount = int(args[field]) if field else None
     except (KeyError, TypeError, ValueError):

@@ -30,7 +30,9 @@ def test_api_asked_anything_answers_as_documented(app, w, tmp_path):
     ]  # fmt: skip
     try:
         environment = {**os.environ, "HTTP_PROXY": "", "HTTPS_PROXY": "", "NO_PROXY": "127.0.0.1", "COLUMNS": "160"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS + 60)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS + 60
+        )
     finally:
         server.close()
         thread.join(10)

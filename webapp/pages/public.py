@@ -207,7 +207,12 @@ def batch(root: str) -> Model:
     query = CHECKS.query(request.args, fixed={"root": root}, forgiving=True)
     page = explorer().page(query, statement_names)
     listing = Listing(query, f"/batches/{root}", page["rows"], page["next"])
-    return {"batch": found | finality(found["block"]), "statements": page["rows"], "next": page["next"], "listing": listing}
+    return {
+        "batch": found | finality(found["block"]),
+        "statements": page["rows"],
+        "next": page["next"],
+        "listing": listing,
+    }
 
 
 def statement_names(rows: list[Row]) -> None:
