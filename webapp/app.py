@@ -252,7 +252,7 @@ def _templates(app: APIFlask, built: Services) -> None:
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
         contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
-        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
+        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
     )  # fmt: skip
 
     @app.context_processor
@@ -301,8 +301,13 @@ def csrf_is_right() -> bool:
 
 def asset(name: str) -> Markup:
     """Address of a static file; it changes when the file does, so that browsers may keep it."""
-    path = Path(current_app.static_folder or "") / name
-    return Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
+    if "assets" not in g:
+        g.assets = {}
+    found: dict[str, Markup] = g.assets
+    if name not in found:
+        path = Path(current_app.static_folder or "") / name
+        found[name] = Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
+    return found[name]
 
 
 def query_of(arguments: dict[str, str]) -> str:

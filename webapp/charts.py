@@ -1,11 +1,18 @@
-"""Geometry of the charts: figures in, coordinates out; templates draw them and style sheets colour them."""
+"""Geometry of the charts: figures in, coordinates out; templates draw them and style sheets colour them.
+
+What stands there hundreds of times in a page (:func:`bars`, :func:`hits`, :func:`slot_rows`) is written here, because a template
+escapes every number by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from oracle.domain import DAY_SECONDS, SLOT_SECONDS, Quality
 
@@ -44,6 +51,7 @@ class Chart:
     time_ticks: tuple[Tick, ...]
 
 
+@lru_cache(maxsize=256)
 def slot_state(quality: int) -> str:
     """The one word a slot is coloured by; what keeps it from being certified comes first."""
     if not quality:
@@ -57,6 +65,47 @@ def slot_state(quality: int) -> str:
         if quality & bit:
             return word
     return "measured"
+
+
+def bars(chart: Chart) -> Markup:
+    """The bars of a day's chart as SVG."""
+    return Markup(
+        "".join(
+            f'<rect class="s-{bar.state}" x="{bar.x}" y="{bar.y}" width="{bar.width}" height="{bar.height}" rx="1.2"/>'
+            for bar in chart.bars
+            if bar.height
+        )
+    )
+
+
+def hits(chart: Chart, words: Mapping[str, Any]) -> Markup:
+    """A transparent area for each slot that carries its figures in words; ``words`` names the states."""
+    told = {state: escape(words[state]) for state in {bar.state for bar in chart.bars}}
+    return Markup(
+        "".join(
+            f'<rect class="hit" x="{bar.x}" y="0" width="{bar.width}" height="{chart.bottom}"'
+            f' data-read="{bar.time} UTC · {bar.energy_wh} Wh · {told[bar.state]}'
+            f'{"" if bar.irradiance is None else f" · {escape(bar.irradiance)} W/m²"}"/>'
+            for bar in chart.bars
+        )
+    )
+
+
+def slot_rows(profile: Mapping[str, Any], words: Mapping[str, Any]) -> Markup:
+    """The rows of a day's table: slot, Wh, state and, where it is known, irradiance."""
+    first = profile["start"] % DAY_SECONDS // SLOT_SECONDS
+    told = {bits: escape(words[slot_state(bits)]) for bits in set(profile["quality"])}
+    irradiance = profile["irradiance"]["w_m2"] if profile["irradiance"] else None
+    rows = []
+    for index, (wh, bits) in enumerate(zip(profile["energy_wh"], profile["quality"], strict=True)):
+        hour, quarter = divmod(first + index, 4)
+        last = ""
+        if irradiance is not None:
+            last = f'<td class="n">{"–" if irradiance[index] is None else escape(irradiance[index])}</td>'
+        rows.append(
+            f'<tr><td class="num">{hour:02d}:{quarter * 15:02d}</td><td class="n">{wh:d}</td><td>{told[bits]}</td>{last}</tr>'
+        )
+    return Markup("\n".join(rows))
 
 
 def day_chart(
