@@ -23,6 +23,7 @@ For tests alone: with ``CRASH_AT=n`` in the environment of a test the process ki
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import time
@@ -49,6 +50,9 @@ GWEI = 10**9
 
 #: Whether an act is done already, whoever did it. Asked of the chain, never of the database.
 Predicate = Callable[[ChainView, Act], bool]
+
+#: How nodes say that they hold a transaction already; some do not show by its hash what only waits.
+_KNOWN = re.compile(r"already (known|imported|in the tx ?pool)|alreadyknown|known transaction", re.IGNORECASE)
 
 _ORDER = [SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT, SagaState.MINED, SagaState.FINAL]
 
@@ -534,11 +538,12 @@ class Outbox:
     def _send(self, act: Act, signed: SignedTransaction, head: BlockRef) -> None:
         refusal = self.chain.send(signed.raw)
         crash_point(7)
-        if refusal is not None and self.chain.transaction(bytes.fromhex(signed.hash[2:])) is None:
+        held = refusal is None or _KNOWN.search(refusal)
+        if not held and self.chain.transaction(bytes.fromhex(signed.hash[2:])) is None:
             self._refused[act.id] = self._refused.get(act.id, 0) + 1
             self._note(act, error=f"not taken by the node: {refusal}")
             if self._refused[act.id] >= self.policy.refusals:
-                raise NotTaken(act.key, refusal)
+                raise NotTaken(act.key, str(refusal))
             return
         self._refused.pop(act.id, None)
         self._note_sent(act, signed, head)
