@@ -4,6 +4,8 @@ import ipaddress
 import socket
 import sys
 
+import pytest
+
 
 def is_loopback(host) -> bool:
     """Whether a host given to a socket call stays on this machine; names other than localhost do not."""
@@ -28,3 +30,11 @@ def _refuse_network(event, arguments):
 
 
 sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own():
+    """A command that a test ran in this process leaves its log behind, on a stream that is closed by then."""
+    yield
+    if "structlog" in sys.modules:
+        sys.modules["structlog"].reset_defaults()
