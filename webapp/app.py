@@ -152,7 +152,7 @@ def build_services(config: WebConfig) -> Services:
     archives, chain = Archives(catalogue), ChainView(config.network)
     return Services(
         config, book, index, node, follower, catalogue, archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
-        chain, Validator(index, catalogue, archives, chain), Codes(book, node),
+        chain, Validator(index, catalogue, archives, chain, node), Codes(book, node),
     )  # fmt: skip
 
 

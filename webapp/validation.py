@@ -23,13 +23,12 @@ from oracle.protocol import keccak256, statement_leaf
 from .catalogue import DONE, FAILED, RUNNING, Catalogue
 from .explorer import Explorer
 from .index import Index
+from .node import Node
 from .readings import Archives
 
 logger = logging.getLogger(__name__)
 
 Key = dict[str, Any]
-#: How long the chain's head is taken to stand still. Facts are read again as soon as it has moved.
-HEAD_SECONDS = 1.0
 
 
 def calculated_leaf(record: ArchivedStatement) -> bytes | None:
@@ -44,13 +43,13 @@ def calculated_leaf(record: ArchivedStatement) -> bytes | None:
 class Validator:
     """Works off validations one after the other on a thread of its own, and keeps what they found."""
 
-    def __init__(self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView):
-        self._index, self._catalogue, self._archives, self._chain = index, catalogue, archives, chain
+    def __init__(self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView, node: Node):
+        self._index, self._catalogue, self._archives, self._chain, self._node = index, catalogue, archives, chain, node
         self._queue: Queue[int | None] = Queue()
         self._ended = Event()
         self._thread: Thread | None = None
         self._facts_lock = Lock()
-        self._facts: tuple[float, str, ChainFacts] | None = None
+        self._facts: tuple[str, ChainFacts] | None = None
 
     def start(self) -> None:
         self._thread = Thread(target=self._run, name="validation", daemon=True)
@@ -79,21 +78,16 @@ class Validator:
         return self._check(self._read(key["root"], fresh), key, facts or self._facts_now())
 
     def _facts_now(self) -> ChainFacts:
-        """What the chain says at its present head: asked once and shared until the head moves, which is looked at each second."""
+        """What the chain says at its present head: asked once for each block and shared until the next one."""
+        try:
+            head = str(self._node.call("eth_getBlockByNumber", "latest", False)["hash"])
+        except (ChainError, TypeError, KeyError):
+            # Each check says for itself what it could not read.
+            return ChainFacts(self._chain)
         with self._facts_lock:
-            now, kept = time.monotonic(), self._facts
-            if kept and now - kept[0] < HEAD_SECONDS and not kept[2].failed:
-                return kept[2]
-            facts = ChainFacts(self._chain)
-            try:
-                head = facts.head().hash.hex()
-            except ChainError:
-                # Not kept: a node that is silent now may answer the next request.
-                return facts
-            if kept and kept[1] == head and not kept[2].failed:
-                facts = kept[2]
-            self._facts = (now, head, facts)
-            return facts
+            if self._facts is None or self._facts[0] != head or self._facts[1].failed:
+                self._facts = (head, ChainFacts(self._chain))
+            return self._facts[1]
 
     # -- inside -------------------------------------------------------------------------------------
 

@@ -213,6 +213,7 @@ def test_page_of_a_filter_without_rows_says_so_and_keeps_the_form(client):
 
 
 def test_transactions_show_fee_status_and_confirmations_of_the_node(client, world):
+    client.application.extensions["wattmark"].refresh()  # other tests may have mined since
     rows = rows_of(client, "/transactions")
     assert {row["hash"] for row in rows} >= set(world.chain_transactions)
     for row in rows[:5]:
