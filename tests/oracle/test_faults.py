@@ -20,7 +20,7 @@ QUICK = SendPolicy(poll_seconds=0.02, lease_seconds=0.5)
 
 @pytest.fixture
 def node(tmp_path, monkeypatch):
-    monkeypatch.setattr("oracle.chain.BACKOFF_SECONDS", 0.005)
+    monkeypatch.setattr("oracle.nodes.BACKOFF_SECONDS", 0.005)
     with nodes.anvil(tmp_path) as running:
         yield running
 

@@ -431,7 +431,7 @@ def test_submit_while_the_node_is_away_says_so(market, tmp_path, relay_of, monke
     body = request_of(market, [(market.tokens[0], 10)])
     os.kill(market.anvil.process.pid, signal.SIGSTOP)
     try:
-        monkeypatch.setattr("oracle.chain.READ_ATTEMPTS", 1)
+        monkeypatch.setattr("oracle.nodes.READ_ATTEMPTS", 1)
         for node in relay.chain._nodes:
             node.w3.provider._request_kwargs["timeout"] = 0.3
         refused(posted(relay, body), 503, "unreachable")
