@@ -242,6 +242,7 @@ def deploy(demo: Demo) -> int:
         "WATTMARK_GUARDIAN": demo.address("guardian"),
         "WATTMARK_REGISTRAR": demo.address("registrar"),
         "WATTMARK_FACTOR_PUBLISHER": demo.address("factor-publisher"),
+        "WATTMARK_REVIEWER": demo.address("reviewer"),
     }
     demo.addresses.parent.mkdir(parents=True, exist_ok=True)
     log = demo.state / "log" / "deploy.log"

@@ -106,5 +106,7 @@ ROLES = (
             )
         },
     ),
+    # Calls nothing: the label says whose decisions on held days the operators' pages take.
+    Role(7, "reviewer", "WATTMARK_REVIEWER", False, {}),
 )
 ADMINISTRATOR = ROLES[0]

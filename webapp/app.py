@@ -26,6 +26,7 @@ from .abi import artifacts
 from .catalogue import Catalogue
 from .codes import Codes
 from .config import WebConfig
+from .desk import Desk
 from .explorer import Explorer
 from .index import Contracts, Follower, Freshness, Index
 from .node import Node
@@ -61,6 +62,7 @@ class Services:
     node: Node
     follower: Follower
     catalogue: Catalogue
+    desk: Desk
     archives: Archives
     oracle_days: OracleDays
     facts: SiteFacts
@@ -151,7 +153,7 @@ def build_services(config: WebConfig) -> Services:
     )
     archives, chain = Archives(catalogue), ChainView(config.network)
     return Services(
-        config, book, index, node, follower, catalogue, archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
+        config, book, index, node, follower, catalogue, Desk(config.state_folder / "operators.sqlite3"), archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
         chain, Validator(index, catalogue, archives, chain, node), Codes(book, node),
     )  # fmt: skip
 
@@ -166,6 +168,7 @@ def create_app(config: WebConfig) -> APIFlask:
         SESSION_COOKIE_NAME="wattmark",
         SESSION_COOKIE_SAMESITE="Strict",
         SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SECURE=(config.site_url or "").startswith("https://"),
         AUTO_SERVERS=False,
         SPEC_FORMAT="json",
         DESCRIPTION="Everything the pages show. Energy in Wh, outcomes in g CO2e, times in UTC seconds.",
@@ -197,7 +200,7 @@ def create_app(config: WebConfig) -> APIFlask:
 # -- languages --------------------------------------------------------------------------------------
 
 
-class PoDomain(Domain):
+class PoDomain(Domain):  # type: ignore[misc]  # Flask-Babel has no types
     """Texts straight from the .po files, so that no compiled file can be out of step with them."""
 
     def get_translations(self) -> support.NullTranslations:
@@ -205,7 +208,7 @@ class PoDomain(Domain):
         return catalogue_of(locale.language if locale else "en")
 
 
-class PoBabel(Babel):
+class PoBabel(Babel):  # type: ignore[misc]
     _domain = PoDomain()
 
     @property
@@ -289,13 +292,22 @@ def label(address: str) -> dict[str, str] | None:
 
 
 def csrf_token() -> str:
+    """What a form of ours sends back: bound to the sign-in, of visitors to their cookie."""
+    from .operators import session_token
+
+    bound = session_token()
+    if bound:
+        return bound
     if "csrf" not in session:
         session["csrf"] = secrets.token_urlsafe(24)
     return str(session["csrf"])
 
 
 def csrf_is_right() -> bool:
-    given, kept = request.form.get("csrf", ""), session.get("csrf", "")
+    from .operators import session_token
+
+    given = request.form.get("csrf") or request.headers.get("X-CSRF-Token", "")
+    kept = session_token() or session.get("csrf", "")
     return bool(kept) and secrets.compare_digest(str(given).encode(), str(kept).encode())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import limits
 import yaml
@@ -75,7 +76,8 @@ class WebConfig:
     signed retirements (None: retiring costs the visitor gas). ``sites_file`` names devices and sources;
     ``oracle_database_url`` is only read, and only to show what is not notarized. ``labels`` are names of known accounts.
     ``limits`` bound how often one address may ask; ``trusted_proxies`` is the number of proxies in front of the app whose
-    X-Forwarded headers say who asks.
+    X-Forwarded headers say who asks. ``site_url`` is ``https://host[:port]`` of the site as browsers reach it: operators sign in for it alone
+    (None: only on this machine).
     """
 
     archive_folder: Path
@@ -92,6 +94,7 @@ class WebConfig:
     interval_seconds: float = 3
     limits: RateLimits = field(default_factory=RateLimits)
     trusted_proxies: int = 0
+    site_url: str | None = None
 
     @classmethod
     def load(cls, file: Path | str) -> WebConfig:
@@ -120,7 +123,7 @@ class WebConfig:
 
 _KEYS = (
     "archive_folder", "state_folder", "network", "public_rpc_url", "sites", "oracle_database", "languages", "currency", "labels",
-    "demo_wallet", "relay_url", "interval_seconds", "limits", "trusted_proxies",
+    "demo_wallet", "relay_url", "interval_seconds", "limits", "trusted_proxies", "site_url",
 )  # fmt: skip
 
 
@@ -161,4 +164,14 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
         interval_seconds=float(document.get("interval_seconds", 3)),
         limits=RateLimits.read(document["limits"] or {}) if "limits" in document else RateLimits(),
         trusted_proxies=int(document.get("trusted_proxies", 0)),
+        site_url=_origin(document["site_url"]) if document.get("site_url") else None,
     )
+
+
+def _origin(text: str) -> str:
+    """``https://host[:port]`` as browsers write it in Origin: small letters, no path, no port that goes without saying."""
+    parts = urlsplit(str(text).strip().lower())
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"site_url must be like https://wattmark.example, not {text!r}")
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"

@@ -159,10 +159,10 @@ def json_response(model: Any) -> Response:
 
 
 def register(app: APIFlask) -> None:
-    from . import auditor, bundles, checks, months, portfolio, public, statements, verify
+    from . import auditor, bundles, checks, months, operators, portfolio, public, statements, verify
 
     for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
-    for family in (bundles, statements, verify):
-        app.register_blueprint(family.html)
+    for blueprint in (bundles.html, operators.html, statements.html, verify.html):
+        app.register_blueprint(blueprint)

@@ -1,0 +1,100 @@
+"""The operators' database: who is signed in, and what is asked of the registrar. ``operators.sqlite3`` in the state folder.
+
+It is apart from the web database because it cannot be made again from chain and archives, and because looking at pages must
+not wait for it. Every process that serves the app shares it. Only the hash of a session's id is kept: who reads the file cannot
+act by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: A sign-in ends after this long in any case, and this long after its last request.
+ABSOLUTE_SECONDS, IDLE_SECONDS = 8 * 3_600, 30 * 60
+#: How exactly the last request is known; each note is a write.
+SEEN_SECONDS = 60
+
+_SCHEMA = """
+CREATE TABLE sign_in (id_hash TEXT PRIMARY KEY, address TEXT NOT NULL, created_at INTEGER NOT NULL, seen_at INTEGER NOT NULL);
+CREATE INDEX sign_in_address ON sign_in (address);
+CREATE TABLE spent_nonce (nonce TEXT PRIMARY KEY, until INTEGER NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+class Desk:
+    """The open database. Times are UTC seconds; ``now`` is for tests of what time does."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        with self.connection() as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("BEGIN EXCLUSIVE")
+            if not db.execute("PRAGMA user_version").fetchone()[0]:
+                for statement in _SCHEMA.strip().split(";\n"):
+                    db.execute(statement)
+            db.execute("COMMIT")
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            yield db
+        finally:
+            db.close()
+
+    # -- sign-ins -----------------------------------------------------------------------------------
+
+    def spend(self, nonce: str, until: int, *, now: float | None = None) -> bool:
+        """Whether nobody used ``nonce`` before; it is used from now on. It may be forgotten after ``until``."""
+        with self.connection() as db:
+            db.execute("DELETE FROM spent_nonce WHERE until < ?", (int(_now(now)),))
+            return db.execute("INSERT OR IGNORE INTO spent_nonce VALUES (?, ?)", (nonce, until)).rowcount == 1
+
+    def sign_in(self, address: str, *, instead_of: str | None, now: float | None = None) -> str:
+        """A new sign-in's id, which never was anybody's; the one that the browser had before ends."""
+        new, moment = secrets.token_urlsafe(32), int(_now(now))
+        with self.connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("DELETE FROM sign_in WHERE id_hash = ? OR created_at <= ?", (_hash(instead_of or ""), moment - ABSOLUTE_SECONDS))  # fmt: skip
+            db.execute("INSERT INTO sign_in VALUES (?, ?, ?, ?)", (_hash(new), address, moment, moment))
+            db.execute("COMMIT")
+        return new
+
+    def address_of(self, sign_in: str, *, now: float | None = None) -> str | None:
+        """Who is signed in by this id; None where it is nobody's or over."""
+        moment = int(_now(now))
+        with self.connection() as db:
+            row = db.execute(
+                "SELECT address, seen_at FROM sign_in WHERE id_hash = ? AND created_at > ? AND seen_at > ?",
+                (_hash(sign_in), moment - ABSOLUTE_SECONDS, moment - IDLE_SECONDS)).fetchone()  # fmt: skip
+            if row is None:
+                return None
+            if moment - row["seen_at"] >= SEEN_SECONDS:
+                db.execute("UPDATE sign_in SET seen_at = ? WHERE id_hash = ?", (moment, _hash(sign_in)))
+            return str(row["address"])
+
+    def sign_out(self, sign_in: str) -> None:
+        with self.connection() as db:
+            db.execute("DELETE FROM sign_in WHERE id_hash = ?", (_hash(sign_in),))
+
+    def sign_out_everywhere(self, address: str) -> None:
+        with self.connection() as db:
+            db.execute("DELETE FROM sign_in WHERE address = ?", (address,))
+
+
+def _hash(sign_in: str) -> str:
+    return hashlib.sha256(sign_in.encode()).hexdigest()
+
+
+def _now(now: float | None) -> float:
+    return time.time() if now is None else now
