@@ -1,9 +1,14 @@
 """NEM12: market time, quality events, several streams, records that are not sound."""
 
+import random
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from nemreader import NEMFile
 
 from oracle.domain import Quality
 from oracle.errors import RefusedInput
@@ -24,6 +29,62 @@ def file(*records, minutes=15, end="900"):
 
 def day(values, quality="A", date="20260621"):
     return ",".join(["300", date, *map(str, values), quality, "", "", "20260622010000", ""])
+
+
+def several_streams(minutes, seed):
+    """Three streams of one meter, two days each: days of one quality, days that vary with events, three decimals."""
+    chance, count = random.Random(seed), 1440 // minutes
+    lines = ["100,NEM12,202606230105,M,R"]
+    for suffix in ("B1", "E1", "B2"):
+        lines.append(f"200,NMI0000001,B1B2E1,{suffix},{suffix},N1,S,kWh,{minutes},")
+        for date in ("20260621", "20260622"):
+            values = [Decimal(chance.randrange(5_000)).scaleb(-3) for _ in range(count)]
+            if chance.random() < 0.5:
+                lines.append(day(values, chance.choice(("A", "S14", "F18", "E52")), date))
+                continue
+            lines.append(day(values, "V", date))
+            first, second = sorted(chance.sample(range(1, count), 2))
+            methods = chance.sample(("A", "S14", "F18", "E52"), 3)
+            for begin, end, method in zip((1, first + 1, second + 1), (first, second, count), methods, strict=True):
+                lines.append(f"400,{begin},{end},{method},,")
+    return "\n".join([*lines, "900"]).encode()
+
+
+def as_nemreader_says(data):
+    """Per stream: Wh and being estimated of each slot that begins at a UTC second, as nemreader reads them.
+
+    It says market time without a zone, and a binary number of kWh: with three decimals that is the nearest one.
+    """
+    slots, estimated = {}, {}
+    for nmi, streams in NEMFile("x.csv").parse_nem_file(data.decode().splitlines()).readings.items():
+        for suffix, readings in streams.items():
+            name = f"{nmi}/{suffix}"
+            slots[name], estimated[name] = Counter(), set()
+            for one in readings:
+                begin = (one.t_start.replace(tzinfo=UTC) - timedelta(hours=10)).timestamp()
+                slots[name][int(begin // 900 * 900)] += round(one.read_value * 1000)
+                if not one.quality_method.startswith("A"):
+                    estimated[name].add(int(begin // 900 * 900))
+    return slots, estimated
+
+
+@pytest.mark.parametrize("data", [SAMPLE, *(several_streams(minutes, seed) for minutes in (5, 15, 30) for seed in (1, 2, 3))])  # fmt: skip
+def test_read_nem12_slots_are_those_that_nemreader_reads(data):
+    energy, estimated = as_nemreader_says(data)
+    interval = int(data.split(b"\n200,")[1].split(b",")[7]) * 60
+    channels = tuple(Channel(f"c{n}", name, Quantity.ENERGY, "kWh") for n, name in enumerate(energy))
+    parsed = read(data, replace(SOURCE, channels=channels, interval_seconds=interval), "x")
+    assert not parsed.refused and not parsed.skipped and len(energy) == len(parsed.series)
+    for channel, series in zip(channels, parsed.series, strict=True):
+        ours, guessed = {}, set()
+        for start, slots in day_slots([series]).items():
+            ours |= {start + 900 * slot: value for slot, value in enumerate(slots.micro_j) if value is not None}
+            guessed |= {start + 900 * slot for slot, said in slots.quality.items() if said & Quality.ESTIMATED}
+        spread = interval // 900 or 1
+        theirs = {at: wh * MICRO_J_PER_WH for at, wh in energy[channel.column].items()}
+        theirs |= {at + 900: 0 for at in theirs if spread == 2}  # the coarse rule: all of it in the first slot
+        assert ours == theirs
+        assert guessed == {at + 900 * n for at in estimated[channel.column] for n in range(spread)}
 
 
 def test_read_nem12_stream_stands_in_market_time():
