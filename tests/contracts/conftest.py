@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from brownie import history, web3
+from brownie import accounts, history, web3
 
 from tests.contracts.reference import DAY, Statement
-from tests.contracts.world import JULY_2016, World
+from tests.contracts.world import HOLDER_KEY, JULY_2016, World, address
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -65,3 +65,34 @@ def day():
 def vectors():
     """`vectors(name)`: a file of golden vectors."""
     return lambda name: json.loads((ROOT / "tests" / "vectors" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def signers(world):
+    """The witnesses' addresses in order, as the first epoch has them."""
+    return [address(key) for key in world.witnesses]
+
+
+@pytest.fixture
+def holder(world, day):
+    """An account that signs by itself and holds 20,000 Wh of each of the days 0 to 2."""
+    account = accounts.add(HOLDER_KEY)
+    world.register(1, account=account.address)
+    world.issue_many(world.notarize(*[day(n) for n in range(3)]))
+    return account
+
+
+@pytest.fixture
+def certificates(world, day):
+    """The generator holds 20,000 Wh of each of the days 0 to 2, and there is a factor to convert them by."""
+    world.register(1)
+    world.publish()
+    world.issue_many(world.notarize(*[day(n) for n in range(3)]))
+
+
+@pytest.fixture(params=["certificate", "outcome"])
+def token(request, world, day, certificates):
+    """A token and an id of it that the generator has."""
+    if request.param == "certificate":
+        return world.certificate, day(0).id
+    return world.outcome, int(world.convert([day(0).id], [5_000]).return_value[0][0])

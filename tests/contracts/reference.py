@@ -101,6 +101,10 @@ class Tree:
         return ordered, proof, flags
 
 
+def outcome_id(factor_id: int = 1, year: int = 2016, country: bytes = b"US", authorisation_id: int = 0) -> int:
+    return factor_id << 224 | year << 208 | int.from_bytes(country, "big") << 192 | authorisation_id << 128
+
+
 def fields(*pairs: str) -> list[dict]:
     return [dict(zip(("type", "name"), pair.split(), strict=True)) for pair in pairs]
 

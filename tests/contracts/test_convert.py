@@ -1,29 +1,14 @@
-"""MitigationOutcome: convert, authorise, the Article 6 states; EnergyCertificate.consume and bindConverter"""
+"""MitigationOutcome.convert, with and without an authorisation, and what outcome ids tell"""
 
 import calendar
 
 import pytest
 from eth_utils import keccak
 
-from tests.contracts.reference import DAY, ZERO_ADDRESS, ZERO_HASH, Statement
+from tests.contracts.reference import DAY, Statement, outcome_id
 from tests.contracts.world import FACTOR_G_PER_MWH, GRID_ZONE, JULY_2016, plain, refuses
 
-EVIDENCE = keccak(b"evidence")
-
-
-@pytest.fixture(autouse=True)
-def certificates(world, day):
-    world.register(1)
-    world.publish()
-    world.issue_many(world.notarize(*[day(n) for n in range(3)]))
-
-
-def outcome_id(factor_id=1, year=2016, country=b"US", authorisation_id=0):
-    return factor_id << 224 | year << 208 | int.from_bytes(country, "big") << 192 | authorisation_id << 128
-
-
-def convert(world, ids, amounts, authorisation_id=0, sender=None):
-    return world.outcome.convert(ids, amounts, authorisation_id, {"from": sender or world.generator})
+pytestmark = pytest.mark.usefixtures("certificates")
 
 
 def grams_of(amount_wh, factor=FACTOR_G_PER_MWH):
@@ -31,7 +16,7 @@ def grams_of(amount_wh, factor=FACTOR_G_PER_MWH):
 
 
 def test_convert_consumes_certificates_and_mints_grams(world, day):
-    tx = convert(world, [day(0).id], [10_001])
+    tx = world.convert([day(0).id], [10_001])
     grams = grams_of(10_001)
     assert world.certificate.balanceOf(world.generator, day(0).id) == 9_999
     assert world.outcome.balanceOf(world.generator, outcome_id()) == grams == 7_000
@@ -50,17 +35,17 @@ def test_convert_consumes_certificates_and_mints_grams(world, day):
 
 
 def test_convert_several_ids_rounds_each_down(world, day):
-    convert(world, [day(n).id for n in range(3)], [1, 2, 3])
+    world.convert([day(n).id for n in range(3)], [1, 2, 3])
     assert world.outcome.balanceOf(world.generator, outcome_id()) == 0 + 1 + 2
-    convert(world, [day(0).id, day(0).id], [9, 9])
+    world.convert([day(0).id, day(0).id], [9, 9])
     assert world.outcome.balanceOf(world.generator, outcome_id()) == 3 + 6 + 6
 
 
 def test_convert_what_was_converted_or_retired_is_refused(world, day):
     world.certificate.retire(day(0).id, 5_000, world.details(), {"from": world.generator})
-    convert(world, [day(0).id], [15_000])
+    world.convert([day(0).id], [15_000])
     with refuses("ERC1155InsufficientBalance", world.generator.address, 0, 1, day(0).id):
-        convert(world, [day(0).id], [1])
+        world.convert([day(0).id], [1])
     with refuses("ERC1155InsufficientBalance", world.generator.address, 0, 1, day(0).id):
         world.certificate.retire(day(0).id, 1, world.details(), {"from": world.generator})
 
@@ -68,16 +53,16 @@ def test_convert_what_was_converted_or_retired_is_refused(world, day):
 def test_convert_anothers_certificates_is_refused(world, day):
     world.certificate.setApprovalForAll(world.stranger, True, {"from": world.generator})
     with refuses("ERC1155InsufficientBalance", world.stranger.address, 0, 1, day(0).id):
-        convert(world, [day(0).id], [1], sender=world.stranger)
+        world.convert([day(0).id], [1], sender=world.stranger)
 
 
 def test_convert_nothing_or_zero_or_unequal_lists_is_refused(world, day):
     with refuses("NothingToConvert"):
-        convert(world, [], [])
+        world.convert([], [])
     with refuses("AmountZero"):
-        convert(world, [day(0).id, day(1).id], [1, 0])
+        world.convert([day(0).id, day(1).id], [1, 0])
     with refuses("LengthsDiffer", 1, 2):
-        convert(world, [day(0).id], [1, 1])
+        world.convert([day(0).id], [1, 1])
 
 
 def test_convert_goes_by_the_utc_year_of_the_start(world):
@@ -91,7 +76,7 @@ def test_convert_goes_by_the_utc_year_of_the_start(world):
     for year in sorted({year for year, _, _ in days} - {2016}):
         world.publish(year=year)
     for (year, _, _), statement in zip(days, statements, strict=True):
-        tx = convert(world, [statement.id], [1_000])
+        tx = world.convert([statement.id], [1_000])
         assert world.outcome.parseId(tx.events["Converted"]["outcomeId"])[1] == year
 
 
@@ -100,62 +85,30 @@ def test_convert_without_a_factor_is_refused(world, day):
     other = Statement(2, JULY_2016)
     world.issue(other)
     with refuses("FactorMissing", b"ERCT".ljust(16, b"\0"), 2016):
-        convert(world, [other.id], [1])
+        world.convert([other.id], [1])
 
 
 def test_convert_goes_by_the_current_factor_only(world, day):
     world.factors.supersede(1, 500_000, False, keccak(b"new"), "eGRID 2016 v2", {"from": world.publisher})
-    convert(world, [day(0).id], [10_000])
+    world.convert([day(0).id], [10_000])
     assert world.outcome.balanceOf(world.generator, outcome_id(factor_id=2)) == 5_000
     assert world.outcome.balanceOf(world.generator, outcome_id(factor_id=1)) == 0
 
 
-# -- authorisations --
+# -- under an authorisation --
 
 
-def test_authorise_is_kept_and_told(world):
-    tx = world.authorise(7)
-    assert (tx.events["Authorised"]["authorisationId"], bytes(tx.events["Authorised"]["country"])) == (7, b"US")
-    kept = plain(world.outcome.authorisation(7))
-    assert kept[:9] == (b"US", 2016, 2020, 1, 500, 200, 1, 1_000_000, 0)
-    assert kept[9] == world.neighbour.address and kept[11] == "US-2016-0001"
-
-
-@pytest.mark.parametrize(
-    ("field", "changes"),
-    [
-        ("country", {"country": b"\0\0"}),
-        ("firstYear", {"first_year": 0}),
-        ("firstYear", {"first_year": 2021}),
-        ("purposes", {"purposes": 0}),
-        ("purposes", {"purposes": 8}),
-        ("overallMitigationBps", {"share_of_proceeds_bps": 9_801}),
-        ("shareOfProceedsAccount", {"share_of_proceeds_account": ZERO_ADDRESS}),
-        ("state", {"state": 0}),
-        ("state", {"state": 2}),
-        ("capG", {"cap_g": 0}),
-        ("convertedG", {"converted_g": 1}),
-        ("documentHash", {"document_hash": ZERO_HASH}),
-        ("reference_", {"reference": ""}),
-    ],
-)
-def test_authorise_bad_field_is_refused_by_name(world, field, changes):
-    with refuses("AuthorisationInvalid", field):
-        world.authorise(7, **changes)
-
-
-def test_authorise_id_zero_or_known_is_refused(world):
-    with refuses("AuthorisationInvalid", "authorisationId"):
-        world.authorise(0)
-    world.authorise(7)
-    with refuses("AuthorisationAlreadyExists", 7):
-        world.authorise(7, cap_g=2)
+@pytest.mark.parametrize("years", [(2016, 2016), (2016, 2017), (2015, 2016)])
+def test_convert_in_the_first_and_the_last_year_authorised_is_covered(world, day, years):
+    world.authorise(7, first_year=years[0], last_year=years[1])
+    tx = world.convert([day(0).id], [10_000], 7)
+    assert world.outcome.parseId(tx.events["Converted"]["outcomeId"])[1] == 2016
 
 
 def test_convert_under_authorisation_takes_levies_rounded_up(world, day):
     world.authorise(7)
     token = outcome_id(authorisation_id=7)
-    tx = convert(world, [day(0).id], [10_001], 7)
+    tx = world.convert([day(0).id], [10_001], 7)
     share, mitigation = 350, 140  # 5 % and 2 % of 7,000
     assert dict(tx.events["LeviesTaken"]) == {
         "outcomeId": token, "shareOfProceedsG": share, "overallMitigationG": mitigation,
@@ -165,7 +118,7 @@ def test_convert_under_authorisation_takes_levies_rounded_up(world, day):
     assert world.outcome.retiredOf(world.outcome, token) == mitigation
     assert tx.events["Converted"]["co2eG"] == 7_000 and plain(tx.return_value)[1] == (6_510,)
     assert not world.outcome.isEstimate(token)
-    convert(world, [day(1).id], [10], 7)  # 7 g: 0.35 and 0.14 become 1 and 1
+    world.convert([day(1).id], [10], 7)  # 7 g: 0.35 and 0.14 become 1 and 1
     assert world.outcome.balanceOf(world.neighbour, token) == share + 1
     assert world.outcome.retiredOf(world.outcome, token) == mitigation + 1
     assert world.outcome.authorisation(7)[8] == 7_007
@@ -173,7 +126,7 @@ def test_convert_under_authorisation_takes_levies_rounded_up(world, day):
 
 def test_convert_with_levies_of_everything_leaves_nothing_and_loses_nothing(world, day):
     world.authorise(7, share_of_proceeds_bps=5_000, overall_mitigation_bps=5_000)
-    convert(world, [day(0).id], [10], 7)  # 7 g: 3.5 and 3.5 become 4 and what is left
+    world.convert([day(0).id], [10], 7)  # 7 g: 3.5 and 3.5 become 4 and what is left
     token = outcome_id(authorisation_id=7)
     assert world.outcome.balanceOf(world.neighbour, token) == 4
     assert world.outcome.retiredOf(world.outcome, token) == 3
@@ -183,7 +136,7 @@ def test_convert_with_levies_of_everything_leaves_nothing_and_loses_nothing(worl
 @pytest.mark.parametrize(("proceeds", "mitigation"), [(0, 0), (0, 200), (500, 0)])
 def test_convert_with_one_or_no_levy_conserves_grams(world, day, proceeds, mitigation):
     world.authorise(7, share_of_proceeds_bps=proceeds, overall_mitigation_bps=mitigation)
-    convert(world, [day(0).id], [10_001], 7)
+    world.convert([day(0).id], [10_001], 7)
     token = outcome_id(authorisation_id=7)
     parts = (
         world.outcome.balanceOf(world.generator, token),
@@ -196,71 +149,25 @@ def test_convert_with_one_or_no_levy_conserves_grams(world, day, proceeds, mitig
 def test_convert_beyond_the_authorised_cap_is_refused(world, day):
     world.authorise(7, cap_g=7_000)
     with refuses("AuthorisationCapExceeded", 7, 7_001, 7_000):
-        convert(world, [day(0).id, day(1).id], [10_001, 2], 7)
-    convert(world, [day(0).id], [10_001], 7)
+        world.convert([day(0).id, day(1).id], [10_001, 2], 7)
+    world.convert([day(0).id], [10_001], 7)
     with refuses("AuthorisationCapExceeded", 7, 7_001, 7_000):
-        convert(world, [day(1).id], [2], 7)
+        world.convert([day(1).id], [2], 7)
 
 
 def test_convert_under_an_authorisation_that_does_not_cover_is_refused(world, day):
     with refuses("AuthorisationUnknown", 7):
-        convert(world, [day(0).id], [1], 7)
+        world.convert([day(0).id], [1], 7)
     world.authorise(7, first_year=2017)
     world.authorise(8, last_year=2016, first_year=2015, country=b"CA")
     world.authorise(9, first_year=2014, last_year=2015)
     for authorisation_id in (7, 8, 9):
         with refuses("AuthorisationDoesNotCover", authorisation_id, b"US", 2016):
-            convert(world, [day(0).id], [1], authorisation_id)
-
-
-def test_states_move_forward_one_at_a_time(world, day):
-    world.authorise(7)
-    convert(world, [day(0).id], [10_000], 7)
-    steps = [world.outcome.recordFirstTransfer, world.outcome.recordAdjustmentPending, world.outcome.recordAdjustment]
-    for at in range(4):
-        for to, step in enumerate(steps, start=2):
-            if to != at + 2:
-                with refuses("StateDoesNotFollow", 7, at + 1, to):
-                    step(7, EVIDENCE, {"from": world.recorder})
-        if at < 3:
-            with refuses("AuthorisationInvalid", "evidenceHash"):
-                steps[at](7, ZERO_HASH, {"from": world.recorder})
-            tx = steps[at](7, EVIDENCE, {"from": world.recorder})
-            event = tx.events["StateAdvanced"]
-            assert (event["authorisationId"], event["state"], bytes(event["evidenceHash"])) == (7, at + 2, EVIDENCE)
-            with refuses("AuthorisationNotOpen", 7, at + 2):
-                convert(world, [day(1).id], [1], 7)
-    assert world.outcome.authorisation(7)[6] == 4
-
-
-def test_states_of_an_unknown_authorisation_cannot_be_moved(world):
-    for step in (
-        world.outcome.recordFirstTransfer,
-        world.outcome.recordAdjustmentPending,
-        world.outcome.recordAdjustment,
-    ):
-        with refuses("AuthorisationUnknown", 5):
-            step(5, EVIDENCE, {"from": world.recorder})
-    with refuses("AuthorisationUnknown", 5):
-        world.outcome.authorisation(5)
-
-
-def test_retire_authorised_outcome_waits_for_the_first_transfer(world, day):
-    world.authorise(7)
-    convert(world, [day(0).id, day(1).id], [10_000, 10_000], 7)
-    token, details = outcome_id(authorisation_id=7), world.details()
-    with refuses("NotFirstTransferred", 7, 1):
-        world.outcome.retire(token, 1, details, {"from": world.generator})
-    with refuses("NotFirstTransferred", 7, 1):
-        world.outcome.retireBatch([token], [1], details, {"from": world.generator})
-    world.outcome.safeTransferFrom(world.generator, world.buyer, token, 10, b"", {"from": world.generator})
-    world.outcome.recordFirstTransfer(7, EVIDENCE, {"from": world.recorder})
-    world.outcome.retire(token, 10, details, {"from": world.buyer})
-    assert world.outcome.retiredOf(world.buyer, token) == 10
+            world.convert([day(0).id], [1], authorisation_id)
 
 
 def test_retire_estimate_needs_no_authorisation(world, day):
-    convert(world, [day(0).id], [10_000])
+    world.convert([day(0).id], [10_000])
     world.outcome.retire(outcome_id(), 7_000, world.details(), {"from": world.generator})
     assert world.outcome.retiredOf(world.generator, outcome_id()) == 7_000
 
@@ -273,20 +180,10 @@ def test_outcome_ids_tell_their_parts_and_names(world):
     assert world.outcome.nameOf(outcome_id()) == "Avoided-emission estimate"
 
 
-@pytest.mark.parametrize("step", ["authorise", "recordFirstTransfer", "recordAdjustmentPending", "recordAdjustment"])
-def test_authorisations_by_a_stranger_are_refused(world, step):
-    arguments = (7, world.authorisation()) if step == "authorise" else (7, EVIDENCE)
-    with refuses("AccessManagedUnauthorized", world.stranger.address):
-        getattr(world.outcome, step)(*arguments, {"from": world.stranger})
-
-
-# -- the certificate's side --
-
-
 def test_convert_of_a_day_in_a_month_certificate_uses_its_start(world):
     world.register(2)
     month = Statement(2, calendar.timegm((2016, 12, 20, 0, 0, 0)), 31 * DAY)
     world.issue(month)
-    tx = convert(world, [month.id], [1_000])
+    tx = world.convert([month.id], [1_000])
     assert world.outcome.parseId(tx.events["Converted"]["outcomeId"])[1] == 2016
     assert world.factors.currentFactor(GRID_ZONE, 2016)[0] == 1

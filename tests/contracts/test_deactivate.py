@@ -1,4 +1,4 @@
-"""DeviceRegistry.deactivate and bindCertificate"""
+"""DeviceRegistry.deactivate"""
 
 import pytest
 from brownie import DeviceRegistry

@@ -1,4 +1,4 @@
-"""EnergyCertificate.issue and what it checks; pause, unpause, isCertified"""
+"""EnergyCertificate.issue and what it checks; isCertified"""
 
 import pytest
 from eth_utils import keccak
@@ -237,52 +237,6 @@ def test_issue_to_an_account_that_refuses_reverts_whole(world, way):
     with pytest.raises(Exception, match=r"revert|ERC1155InvalidReceiver|not wanted|out of gas|OutOfGas"):
         world.certificate.issue(tree.root, statement, [], {"from": world.stranger, "gas_limit": 3_000_000})
     assert not world.certificate.isCertified(2, JULY_2016, DAY) and world.certificate.issuedFrom(tree.root) == 0
-
-
-def test_pause_stops_issuing_and_correcting_only(world, day):
-    issued = day(0)
-    tree = world.notarize(issued, day(1), day(2))
-    ordered, proof, flags = tree.multi_proof([day(1)])
-    correction = issued.corrected(19_000)
-    world.issue(issued, tree)
-    corrected = world.notarize(correction)
-    tx = world.certificate.pause({"from": world.guardian})
-    assert tx.events["IssuingPaused"]["by"] == world.guardian and world.certificate.paused()
-    with refuses("Paused"):
-        world.issue(day(1), tree)
-    with refuses("Paused"):
-        world.certificate.issueMany(tree.root, ordered, proof, flags, {"from": world.stranger})
-    with refuses("Paused"):
-        world.correct(correction, corrected)
-    with refuses("Paused"):
-        world.certificate.issueAndRetire(
-            tree.root, day(1), tree.proof(day(1)), world.details(), {"from": world.generator}
-        )
-    with refuses("Paused"):
-        world.certificate.pause({"from": world.guardian})
-    world.certificate.safeTransferFrom(world.generator, world.buyer, issued.id, 10, b"", {"from": world.generator})
-    world.certificate.retire(issued.id, 10, world.details(), {"from": world.buyer})
-    world.publish()
-    world.outcome.convert([issued.id], [10], 0, {"from": world.generator})
-    with refuses("AccessManagedUnauthorized", world.guardian.address):
-        world.certificate.unpause({"from": world.guardian})
-    tx = world.certificate.unpause({"from": world.admin})
-    assert tx.events["IssuingResumed"]["by"] == world.admin
-    world.issue(day(1), tree)
-    with refuses("NotPaused"):
-        world.certificate.unpause({"from": world.admin})
-
-
-def test_closing_a_contract_in_the_access_manager_stops_no_holder(world, day):
-    world.issue(day(0))
-    world.publish()
-    for contract in (world.certificate, world.outcome, world.registry, world.factors, world.notary):
-        world.manager.setTargetClosed(contract, True, {"from": world.admin})
-    with refuses("AccessManagedUnauthorized", world.guardian.address):
-        world.certificate.pause({"from": world.guardian})
-    world.certificate.safeTransferFrom(world.generator, world.buyer, day(0).id, 2_000, b"", {"from": world.generator})
-    world.certificate.retire(day(0).id, 1_000, world.details(), {"from": world.buyer})
-    world.outcome.convert([day(0).id], [1_000], 0, {"from": world.buyer})
 
 
 def test_is_certified_rounds_outwards_on_the_grid(world, day):

@@ -184,10 +184,3 @@ def test_issue_many_of_private_devices_is_for_their_account_only(world):
     with refuses("NotEntitled", 3, world.stranger.address, world.generator.address):
         world.issue_many(tree)
     world.issue_many(tree, sender=world.generator)
-
-
-def test_issue_item_by_anyone_but_the_contract_is_refused(world, day):
-    tree = world.notarize(day(0))
-    admitted = (day(0).id, world.stranger.address, 1, 0, 1)
-    with refuses("OnlySelf", world.stranger.address):
-        world.certificate.issueItem(tree.root, 10**9, day(0), admitted, {"from": world.stranger})

@@ -1,11 +1,11 @@
-"""Notary.notarize and verify"""
+"""Notary.notarize, and verify with the other views of batches"""
 
 import pytest
 from brownie import Notary, web3
 from eth_utils import keccak
 
 from tests.contracts import reference
-from tests.contracts.reference import DAY, FINAL, INTERIM, OPEN, REVOKED, ZERO_ADDRESS, ZERO_HASH, Tree
+from tests.contracts.reference import DAY, FINAL, INTERIM, OPEN, ZERO_ADDRESS, ZERO_HASH, Tree
 from tests.contracts.world import JULY_2016, address, now, plain, refuses, set_next_time
 
 SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -216,30 +216,6 @@ def test_verify_tells_members_of_open_batches_only(world, day):
 def test_verify_single_statement_needs_no_proof(world, day):
     tree = world.notarize(day(0))
     assert world.notary.verify(tree.root, day(0), [])
-
-
-def test_revoke_open_batch_is_told_and_final(world, day):
-    tree = world.notarize(day(0))
-    tx = world.notary.revoke(tree.root, "wrong meter", {"from": world.guardian})
-    event = tx.events["Revoked"]
-    assert (bytes(event["root"]), event["by"], event["reason"]) == (tree.root, world.guardian, "wrong meter")
-    assert world.notary.notarization(tree.root)[6] == REVOKED
-    with refuses("RootAlreadyRevoked", tree.root):
-        world.notary.revoke(tree.root, "again", {"from": world.guardian})
-    with refuses("RootAlreadyNotarized", tree.root):
-        send(world, world.batch([day(0)]))
-
-
-def test_revoke_unknown_root_is_refused(world):
-    with refuses("RootNotNotarized", keccak(b"?")):
-        world.notary.revoke(keccak(b"?"), "", {"from": world.guardian})
-
-
-def test_revoke_by_anyone_else_is_refused(world, day):
-    tree = world.notarize(day(0))
-    for account in (world.stranger, world.admin):
-        with refuses("AccessManagedUnauthorized", account.address):
-            world.notary.revoke(tree.root, "", {"from": account})
 
 
 def test_notarization_of_unknown_root_is_all_zero(world):

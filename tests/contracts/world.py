@@ -32,6 +32,8 @@ ACTIVE_FROM = JULY_2016 - 10 * DAY
 CAPACITY_W = 6_000  # 158,400 Wh a day at most, the tenth above capacity included
 GRID_ZONE = b"RMPA".ljust(16, b"\0")
 FACTOR_G_PER_MWH = 700_001
+HOLDER_KEY = reference.key("holder")
+EVIDENCE = keccak(b"evidence")
 
 
 def refuses(error: str, *values: object):
@@ -84,21 +86,14 @@ class World:
         }
         self.registry.bindCertificate(self.certificate, sender)
         self.certificate.bindConverter(self.outcome, sender)
-        self.holders = dict(
-            zip(
-                (role.id for role in ROLES),
-                (
-                    self.admin,
-                    self.registrar,
-                    self.publisher,
-                    self.guardian,
-                    self.authoriser,
-                    self.recorder,
-                    self.recorder,
-                ),
-                strict=True,
-            )
-        )
+        named = {
+            "administrator": self.admin,
+            "registrar": self.registrar,
+            "factor publisher": self.publisher,
+            "guardian": self.guardian,
+            "authoriser": self.authoriser,
+        }
+        self.holders = {role.id: named.get(role.name, self.recorder) for role in ROLES}
         calls = []
         for role in ROLES:
             for name, signatures in role.functions.items():
@@ -138,6 +133,17 @@ class World:
     def register(self, device_id: int = 1, **changes: object):
         changes.setdefault("meter_hash", keccak(text=f"meter {device_id}"))
         return self.registry.register(device_id, self.device(**changes), {"from": self.registrar})
+
+    def set_account(self, account, since: int, device_id: int = 1, sender=None):
+        return self.registry.setAccount(device_id, account, since, {"from": sender or self.registrar})
+
+    def set_capacity(self, capacity_w: int, since: int, device_id: int = 1, sender=None):
+        return self.registry.setCapacity(device_id, capacity_w, since, {"from": sender or self.registrar})
+
+    def terms(self, time: int, device_id: int = 1) -> tuple:
+        """Account and capacity in force at a time."""
+        account, _, capacity_w = self.registry.termsAt(device_id, time)
+        return account, capacity_w
 
     # -- batches --
 
@@ -229,6 +235,9 @@ class World:
 
     def authorise(self, authorisation_id: int = 7, **changes: object):
         return self.outcome.authorise(authorisation_id, self.authorisation(**changes), {"from": self.authoriser})
+
+    def convert(self, ids: list[int], amounts: list[int], authorisation_id: int = 0, sender=None):
+        return self.outcome.convert(ids, amounts, authorisation_id, {"from": sender or self.generator})
 
     # -- further contracts --
 
