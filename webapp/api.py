@@ -208,8 +208,14 @@ FRESHNESS = shape(
     "Freshness", block=maybe(Integer()), block_time=maybe(Integer()), head=maybe(Integer()), final_block=maybe(Integer()),
     looked_at=maybe(Integer()), problem=maybe(text()),
 )  # fmt: skip
-FINALITY = {"confirmations": lambda: maybe(Integer()), "final": lambda: maybe(Boolean())}
-FINALITY_SCHEMA = shape("Finality", **{name: field() for name, field in FINALITY.items()})
+
+
+def finality() -> dict[str, AnyField]:
+    """Fields of whatever lies in a block: how many are on top of it, and whether that is enough."""
+    return {"confirmations": maybe(Integer()), "final": maybe(Boolean())}
+
+
+FINALITY_SCHEMA = shape("Finality", **finality())
 CODE = shape("ContractCode", address=text(), code=text(), code_hash=text(), block=Integer())
 CHAIN = shape(
     "Chain", chain_id=Integer(), chain_id_hex=text(), name=text(), rpc_url=maybe(text()), currency=text(),
@@ -299,7 +305,7 @@ LIVE = shape(
 )  # fmt: skip
 TRANSACTION = shape(
     "TransactionFacts", hash=text(), time=maybe(Integer()), indexed=maybe(one(INDEXED)), live=maybe(one(LIVE)),
-    problem=maybe(text()), **{name: field() for name, field in FINALITY.items()},
+    problem=maybe(text()), **finality(),
 )  # fmt: skip
 
 FINDING = shape(
@@ -360,7 +366,7 @@ RETIREMENT = shape(
     **_retired(),
     kind=text(),
     items=many(_RetiredPart),
-    **{name: field() for name, field in FINALITY.items()},
+    **finality(),
 )
 FOUND = shape("Found", kind=text(), name=text(), url=text())
 

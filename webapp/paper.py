@@ -17,6 +17,7 @@ from typing import Any
 import segno
 from flask_babel import format_decimal, gettext
 from fpdf import FPDF
+from fpdf.enums import WrapMode
 from markupsafe import Markup
 
 from . import words
@@ -101,7 +102,13 @@ def pdf(
         paper.set_font("DejaVu", size=size)
         paper.set_text_color(*INK)
         paper.multi_cell(
-            paper.epw - 46, 5, value, new_x="LMARGIN", new_y="NEXT", align="L", wrapmode="CHAR" if size < 9 else "WORD"
+            paper.epw - 46,
+            5,
+            value,
+            new_x="LMARGIN",
+            new_y="NEXT",
+            align="L",
+            wrapmode=WrapMode.CHAR if size < 9 else WrapMode.WORD,
         )
         paper.ln(0.8)
 
@@ -155,15 +162,12 @@ def pdf(
     write(f"SHA-256 retirement.json {hashlib.sha256(said).hexdigest()}", 6.4, MUTED, 1.6)
     write(gettext("The statement above repeats what the chain records. Names, purpose and location were given by whoever retired and were not checked by anybody."), 7.6, MUTED, 1.5)  # fmt: skip
 
-    dates = {"creation_date": made, "modification_date": made}
-    paper.embed_file(bytes=said, basename="retirement.json", desc=title, mime_type="application/json", **dates)
+    attached = [("retirement.json", said, title, "application/json")]
     if evidence:
+        attached.append(("evidence.zip", evidence, gettext("Evidence bundle"), "application/zip"))
+    for name, content, described, kind in attached:
         paper.embed_file(
-            bytes=evidence,
-            basename="evidence.zip",
-            desc=gettext("Evidence bundle"),
-            mime_type="application/zip",
-            **dates,
+            bytes=content, basename=name, desc=described, mime_type=kind, creation_date=made, modification_date=made
         )
     return bytes(paper.output())
 

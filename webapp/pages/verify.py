@@ -37,6 +37,10 @@ html.add_app_template_filter(reasons.language_of)
 
 MAX_UPLOAD_BYTES = 4 << 20
 MAX_ROOTS, MAX_STATEMENTS, MAX_FOUND = 64, 64, 200
+NUMBERS = {
+    "device_id": "deviceId", "start": "start", "duration": "duration", "version": "version",
+    "energy_wh": "energyWh", "previous_wh": "previousWh",
+}  # fmt: skip
 QUESTIONS = ("data", "inclusion", "finality", "authority")
 #: One bundle at a time: its hashes are the script's own, which takes seconds for a large one.
 _BUSY = Lock()
@@ -189,12 +193,13 @@ def of_statement(content: bytes) -> Answer:
     try:
         told = orjson.loads(content)
         given, readings = told["statement"], told.get("readings") or {"profile": "0x", "salts": []}
-        numbers = [int(given[name]) for name in ("deviceId", "start", "duration", "version", "energyWh", "previousWh")]
-        statement = Statement(*numbers, _bytes(given["profileHash"]))
+        numbers = {noun: int(given[name]) for noun, name in NUMBERS.items()}
+        statement = Statement(**numbers, profile_hash=_bytes(given["profileHash"]))
         salts = b"".join(map(_bytes, readings["salts"]))
         record = ArchivedStatement(statement, _bytes(readings["profile"]), salts)
         proof = tuple(map(_bytes, told["proof"]))
-        if max(numbers) >= 1 << 64 or min(numbers) < 0 or len(proof) > 64 or len(_bytes(told["root"])) != 32:
+        fitting = all(0 <= number < 1 << 64 for number in numbers.values()) and len(proof) <= 64
+        if not fitting or len(_bytes(told["root"])) != 32:
             raise ValueError
         result = check(StatementEvidence(_bytes(told["root"]), record, proof), ChainFacts(services().chain))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
@@ -202,7 +207,7 @@ def of_statement(content: bytes) -> Answer:
     if not told.get("readings"):
         nothing = Finding(Verdict.CANNOT_CHECK, "The file holds no readings.")
         result = CheckResult(nothing, result.inclusion, result.finality, result.authority)
-    row = explorer().statement("0x" + told["root"][2:].lower(), str(numbers[0]), numbers[1])
+    row = explorer().statement("0x" + told["root"][2:].lower(), str(statement.device_id), statement.start)
     return Answer("statement", result, rows=[row] if row else [], roots=[told["root"].lower()])
 
 
