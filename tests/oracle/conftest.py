@@ -4,12 +4,24 @@ import pytest
 
 from tests.oracle import databases
 
-#: Modules of which every test runs on both.
-BOTH = {"test_store", "test_outbox", "test_pipeline", "test_issuance", "test_review"}
+#: Modules of which every test runs on both; of the others those that `databases.both` marks. Most tests of witnesses and
+#: sources are about signatures and protocols, and cost processes and servers that the database has no part in.
+BOTH = {
+    "test_store",
+    "test_outbox",
+    "test_pipeline",
+    "test_issuance",
+    "test_review",
+    "test_corrections",
+    "test_watch",
+    "test_rebuild",
+    "test_slotcache",
+    "test_metrics",
+}
 
 
 def pytest_generate_tests(metafunc):
-    own = (mark.args[0] == "database" for mark in metafunc.definition.iter_markers("parametrize"))
+    own = ("database" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
     if metafunc.module.__name__.rpartition(".")[2] in BOTH and not any(own):
         metafunc.parametrize("database", databases.KINDS, indirect=True, scope="module")
 

@@ -17,6 +17,9 @@ from sqlalchemy.engine import URL, make_url
 #: `WATTMARK_DATABASES=sqlite` leaves the other one out while working on something else.
 KINDS = os.environ.get("WATTMARK_DATABASES", "sqlite,postgresql").split(",")
 
+#: Marks a test that runs on both, in a module of which not every test does.
+both = pytest.mark.parametrize("database", KINDS, indirect=True)
+
 #: Which of them `url` gives; the fixture `database` of this folder's conftest sets it.
 kind = "sqlite"
 

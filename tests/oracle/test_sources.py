@@ -20,7 +20,7 @@ from oracle.config import OracleConfig
 from oracle.errors import ConfigError, SourceError
 from oracle.keys import create_device_key
 from oracle.store import RawFile, SourceState, Store
-from tests.oracle import servers
+from tests.oracle import databases, servers
 from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
 
 NOW = datetime(2026, 6, 2, 12, tzinfo=UTC)
@@ -203,6 +203,7 @@ sources.collect(config, Store.open(config.database_url), now=datetime(2026, 6, 2
 """
 
 
+@databases.both
 @pytest.mark.parametrize("point", [16, 17])
 def test_collect_killed_while_a_file_is_taken_takes_it_once_when_run_again(point, tmp_path):
     folder = tmp_path / "inbox"
@@ -225,6 +226,7 @@ def test_collect_killed_while_a_file_is_taken_takes_it_once_when_run_again(point
     assert sources.collect(config, store, now=NOW)[0].files == ()
 
 
+@databases.both
 def test_collect_when_the_cursor_was_not_kept_changes_nothing(tmp_path):
     folder = tmp_path / "inbox"
     folder.mkdir()
@@ -258,6 +260,7 @@ def test_collect_http_fetches_only_what_has_changed(tmp_path):
     assert "no answer" in problems(sources.collect(config, store))[0]
 
 
+@databases.both
 def test_collect_http_by_day_ends_days_in_order_and_asks_late_ones_again(tmp_path):
     files = {"2026-05-30": day_file(0), "2026-06-01": day_file(1), "2026-06-02": day_file(2)[:2_000]}
     asked: list[str] = []
@@ -405,6 +408,7 @@ def vcom(tmp_path):
         }  # fmt: skip
 
 
+@databases.both
 def test_collect_vcom_asks_a_day_at_a_time_and_goes_on_where_it_stopped(vcom, tmp_path):
     replay, access = vcom
     meter = device(1)
