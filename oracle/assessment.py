@@ -11,7 +11,7 @@ from typing import Any
 from .corroboration import Corroboration, StationFinding, corroborate, gain
 from .domain import DAY_SECONDS, SLOT_SECONDS, SLOTS_PER_DAY, CorroborationResult, DayState, Profile, Quality
 from .estimation import EstimatedDay, fill_short_gaps
-from .formats import DaySlots, Parsed, StationDay, day_slots, register_spans, station_days
+from .formats import ClockCorrection, DaySlots, Parsed, StationDay, day_slots, register_spans, station_days
 from .sites import DeviceConfig, StationConfig
 from .vee import DayReport, Effect, validate
 
@@ -146,17 +146,22 @@ class ClockShift:
     corrected: float
 
     @property
-    def correction(self) -> dict[str, str | int]:
+    def clock_correction(self) -> ClockCorrection:
         """Goes by what the stamps said, so that a fast clock's day begins and ends later."""
         off = self.minutes * 60
         days = (self.end - self.start) // DAY_SECONDS
-        return {
-            "from": _iso(self.start + off),
-            "until": _iso(self.end + off),
-            "seconds": off,
-            "evidence": f"readings of {days} days come {abs(self.minutes)} min {'late' if off > 0 else 'early'}: "
-            f"correlation with irradiance {self.corrected:.3f} instead of {self.correlation:.3f}",
-        }
+        evidence = (
+            f"readings of {days} days come {abs(self.minutes)} min {'late' if off > 0 else 'early'}: "
+            f"correlation with irradiance {self.corrected:.3f} instead of {self.correlation:.3f}"
+        )
+        return ClockCorrection(self.start + off, self.end + off, off, evidence)
+
+    @property
+    def correction(self) -> dict[str, str | int]:
+        """The same as a sites file has it."""
+        one = self.clock_correction
+        until = _iso(self.end + one.seconds)
+        return {"from": _iso(one.start), "until": until, "seconds": one.seconds, "evidence": one.evidence}
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -180,6 +180,7 @@ class OracleConfig:
 
     ``key`` signs as a witness and sends transactions; None means dry run: nothing can be signed or sent.
     ``review_key`` is the collaborator's at this machine; ``reviewers`` are those whose decisions count.
+    In ``decisions_folder`` decisions wait that were signed elsewhere, as in the web app; None: none are looked for.
     ``witnesses`` are asked for signatures; a witness answers the ``coordinators`` alone, on ``listen`` (host:port), and
     lets figures of floating point differ from its own by ``verdict_tolerance``. ``metrics_listen`` (host:port) is where
     the watching oracle serves its metrics.
@@ -201,6 +202,7 @@ class OracleConfig:
     verdict_tolerance: float = 0.001
     metrics_listen: str | None = None
     sources: tuple[SourceAccess, ...] = ()
+    decisions_folder: Path | None = None
 
     @classmethod
     def load(cls, file: Path | str) -> OracleConfig:
@@ -239,6 +241,7 @@ class OracleConfig:
             metrics_listen=_listen(top, "metrics_listen") if top.has("metrics_listen") else None,
             verdict_tolerance=top.fraction("verdict_tolerance", 0.001),
             sources=_sources(top),
+            decisions_folder=top.path_or_none("decisions_folder"),
         )
         network.close()
         top.close()

@@ -72,6 +72,14 @@ class DayState(str, Enum):
     REJECTED = "rejected"
 
 
+class DecisionState(str, Enum):
+    """What became of a decision that came as a file; one that waits lacks something that may still come."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    WAITING = "waiting"
+
+
 class SagaState(str, Enum):
     """State of one act on the chain. ``final`` is left only by a reorganisation deeper than finality."""
 

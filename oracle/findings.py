@@ -1,15 +1,17 @@
 """What all days together show: energy balances, clocks that are constantly wrong, and what gaps probably held.
 
-For reports. Nothing here changes a reading, a verdict or the database.
+For reports. Nothing here changes a reading or a verdict; :func:`keep` keeps the reports in the database, for pages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from .assessment import ClockShift, clock_shifts
 from .balance import BalanceDay, balances
@@ -19,7 +21,7 @@ from .estimation import EstimatedDay, estimate, gaps
 from .pipeline import Progress, assess_raw, no_progress
 from .protocol import unpack_profile
 from .sites import load_sites
-from .store import DeviceDay, Store
+from .store import DeviceDay, KeptReport, Store, utc_now
 from .units import utc_date
 
 
@@ -55,6 +57,24 @@ def estimates(config: OracleConfig, store: Store, device_id: int | None = None) 
             yield from (
                 EstimatedDeviceDay(device.device_id, estimate(device, profile, own)) for profile in own if gaps(profile)
             )
+
+
+def keep(config: OracleConfig, store: Store, progress: Progress = no_progress, *, now: datetime | None = None) -> None:
+    """Make all reports and keep them as those of ``now``, each in place of its last."""
+    made: dict[str, list[Any]] = {
+        "clocks": [shift.to_json() for shift in clock_report(config, store, progress)],
+        "balances": [day.to_json() for day in balance_report(config, store)],
+        "estimates": [day.to_json() for day in estimates(config, store)],
+    }
+    with store.session() as session:
+        for name, content in made.items():
+            session.merge(KeptReport(name=name, content=content, made_at=now or utc_now()))
+
+
+def kept_at(session: Session) -> int | None:
+    """When the reports were last made, UTC seconds; None if never."""
+    found = session.scalars(select(KeptReport.made_at).order_by(KeptReport.made_at).limit(1)).first()
+    return None if found is None else int(found.timestamp())
 
 
 def _profiles(store: Store) -> dict[tuple[int, int], Profile]:

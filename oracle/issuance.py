@@ -19,8 +19,10 @@ from sqlalchemy import select
 from .archive import Archive, ArchivedStatement, read_archive
 from .chain import BlockRef, Chain, Event
 from .config import OracleConfig
+from .decisions import take_waiting
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
+from .findings import keep
 from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
 from .pipeline import SEALED_STATES, assess_all, ingest
@@ -470,15 +472,20 @@ def run(
     progress: Progress = no_progress,
     collect: Collect | None = None,
 ) -> dict[str, Any]:
-    """All steps once: look at the sources, ingest ``files`` (paths), assess, seal, notarize, issue. Run again, it sends nothing new."""
+    """All steps once: look at the sources, ingest ``files`` (paths), assess, take decisions in, seal, notarize, issue. Run again, it sends nothing new."""
     looked = _look_at_sources(config, store, progress)
     report = ingest(config, store, files, progress) if files else None
     assessed = report.assessed if report else assess_all(config, store, progress)
+    received = take_waiting(config, store)
+    if received:
+        assessed = assess_all(config, store, progress)
+    keep(config, store)
     sealed = seal(config, store, progress)
     sent = notarize(config, store, chain, account, progress, collect) + issue(config, store, chain, account, progress)
     return {
         "files": [file.to_json() for file in report.files] if report else [],
         "sources": looked,
+        "decisions": [one.to_json() for one in received],
         **assessed.to_json(),
         "sealed": ["0x" + archive.root.hex() for archive in sealed],
         **sent.to_json(),

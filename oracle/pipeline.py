@@ -13,12 +13,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
-from eth_account.signers.local import LocalAccount
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -32,14 +30,15 @@ from .domain import (
     DayState,
     Profile,
 )
+from .errors import OracleError
 from .formats import DaySlots, StationDay
 from .formats.slots import MICRO_J_PER_WH
 from .intake import IngestedFile, Progress, Raw, no_progress, read_raw, take
 from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
 from .sites import DeviceConfig, StationConfig, load_sites
-from .store import VERSIONS, Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
-from .units import day_list, utc_date
+from .store import Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
+from .units import utc_date
 
 log = structlog.get_logger("oracle.pipeline")
 
@@ -101,12 +100,17 @@ class AssessReport:
 class AssessedDay:
     """A device-day as the raw files alone show it, with the sha256 (hex, sorted) of those that speak of it.
 
-    ``conflict``: sha256 (hex) of what the files say about slots on which they disagree, empty where they agree.
+    ``said``: what the files say about slots on which they disagree, empty where they agree.
     """
 
     assessment: DayAssessment
     evidence: tuple[str, ...]
-    conflict: str = ""
+    said: tuple[Said, ...] = ()
+
+    @property
+    def conflict(self) -> str:
+        """The sha256 (hex) of what the files say that disagree, empty where they agree."""
+        return conflict_hash(self.said)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -154,7 +158,7 @@ def assess_raw(
         for station, _ in irradiance:
             evidence |= raw.files.get((f"station:{station.name}", slots.start), set())
         judged_alone = _judged_alone(device, slots, irradiance)
-        assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), _conflict_hash(_said(device, slots, raw))))
+        assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), tuple(said_of(device, slots, raw))))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
     unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
@@ -256,7 +260,7 @@ def assess_all(
             if row is not None and row.state in SEALED_STATES:
                 changed += _update_correction(config, session, row, versions.get(key, []), day, decisions)
             else:
-                changed += _update(session, row, day, outcome_of(config, day, decisions))
+                changed += _update(config, session, row, day, outcome_of(config, day, decisions))
         for key, row in rows.items():
             if key not in assessed:
                 changed += _orphan(row)
@@ -277,7 +281,9 @@ def count_states(session: Session, of: type[Version] = DeviceDay) -> dict[DaySta
     return {state: counted[state] for state in DayState if state in counted}
 
 
-def _values(row: Version | None, day: AssessedDay, outcome: Outcome) -> dict[str, Any]:
+def _values(
+    config: OracleConfig, row: Version | None, day: AssessedDay, outcome: Outcome, version: int = 0
+) -> dict[str, Any]:
     """Columns of a version that is not sealed. What witnesses dispute stays held until figures change or a reviewer decides."""
     state, reason, disputed = outcome.state, outcome.reason, ""
     profile = pack_profile(outcome.profile)
@@ -292,7 +298,23 @@ def _values(row: Version | None, day: AssessedDay, outcome: Outcome) -> dict[str
         "energy_wh": outcome.profile.certified_wh,
         "evidence": list(day.evidence),
         "assessment": day.facts(),
+        "for_review": _for_review(config, day, version),
     }
+
+
+def _for_review(config: OracleConfig, day: AssessedDay, version: int) -> dict[str, Any]:
+    """What a decision about these figures must name, and what files that disagree say, for whoever decides elsewhere.
+
+    ``profileHash`` is empty where the device's key, which salts it, is not here.
+    """
+    try:
+        hashed = "0x" + salted(config, day.key[0], day.profile, version)[1].hex()
+    except (OracleError, OverflowError):  # or a day that no statement can be about
+        hashed = ""
+    said = [
+        {"sha256": one.sha256, "name": one.name, "slots": [[*pair] for pair in one.slots.items()]} for one in day.said
+    ]
+    return {"profileHash": hashed, "conflict": day.conflict, "said": said}
 
 
 def _set(row: Version, values: Mapping[str, Any]) -> bool:
@@ -302,8 +324,8 @@ def _set(row: Version, values: Mapping[str, Any]) -> bool:
     return bool(different)
 
 
-def _update(session: Session, row: DeviceDay | None, day: AssessedDay, outcome: Outcome) -> bool:
-    values = _values(row, day, outcome) | {"pending": ""}
+def _update(config: OracleConfig, session: Session, row: DeviceDay | None, day: AssessedDay, outcome: Outcome) -> bool:
+    values = _values(config, row, day, outcome) | {"pending": ""}
     if row is not None:
         return _set(row, values)
     device_id, start = day.key
@@ -340,7 +362,8 @@ def _update_correction(
     if sealed.state is DayState.SEALED:
         return changed  # the version before must be notarized first
     version = sealed.version + 1
-    values = _values(draft, day, outcome_of(config, day, decisions, version)) | {"previous_wh": before.certified_wh}
+    outcome = outcome_of(config, day, decisions, version)
+    values = _values(config, draft, day, outcome, version) | {"previous_wh": before.certified_wh}
     if draft is not None:
         return _set(draft, values) or changed
     log.info("correction", device=row.device_id, day=utc_date(row.start), version=version)
@@ -436,110 +459,6 @@ def trail(config: OracleConfig, store: Store) -> list[review.Entry]:
     return sound
 
 
-def decide(
-    config: OracleConfig,
-    store: Store,
-    account: LocalAccount,
-    device_id: int,
-    start: int,
-    decision: str,
-    reason: str,
-    *,
-    edits: Mapping[int, int] | None = None,
-    evidence: str = "",
-    now: datetime | None = None,
-) -> Version:
-    """Sign and store a decision ("accept", "edit" or "reject") about a device-day as it stands, and apply it.
-
-    ``start`` UTC seconds of the day. An accepted day is certified in its measured, unsuspected slots. An edit gives
-    slots (0 to 95) other Wh, shown by a file whose sha256 (hex) is ``evidence``, and certifies the rest as accepting
-    does. Where the day is notarized, it is the open correction that is decided about. Raises ReviewError where there
-    is nothing (any more) to decide.
-    """
-    if account.address not in config.reviewers:
-        raise review.ReviewError(f"{account.address} is not among the configured reviewers; add it to {config.file}")
-    called = f"device {device_id} {utc_date(start)}"
-    conflict = (
-        _conflict_hash(conflict_of(config, store, device_id, start)) if _is_in_conflict(store, device_id, start) else ""
-    )
-    with store.writing() as session:
-        row = _open_version(session, device_id, start)
-        decided_at = (now or datetime.now(UTC)).replace(microsecond=0)
-        too_early = untimely(load_sites(config.sites_file).device(device_id), start, int(decided_at.timestamp()))
-        if decision != review.REJECT and too_early:
-            raise review.ReviewError(f"{called} cannot be accepted: {too_early}")
-        assessed = unpack_profile(start, row.assessed or row.profile)
-        _, hashed = salted(config, device_id, assessed, row.version)
-        entry = review.sign(
-            account,
-            device_id=device_id,
-            start=start,
-            version=row.version,
-            decision=decision,
-            reason=reason,
-            profile_hash=hashed,
-            decided_at=int(decided_at.timestamp()),
-            edits=[(slot, _slot_wh(assessed, slot), wh) for slot, wh in sorted((edits or {}).items())],
-            evidence=evidence,
-            conflict=conflict,
-        )
-        profile = review.edited(assessed, entry) if decision == review.EDIT else assessed
-        if decision != review.REJECT and not profile.certified_wh and row.version == 0:
-            raise review.ReviewError(f"{called} has no measured, unsuspected energy; there is nothing to certify")
-        session.add(
-            ReviewDecision(
-                device_id=device_id,
-                start=start,
-                version=row.version,
-                decision=decision,
-                edits=entry.get("edits"),
-                evidence=entry.get("evidence"),
-                conflict=entry.get("conflict"),
-                reason=reason,
-                profile_hash=entry["profileHash"],
-                reviewer=entry["reviewer"],
-                decided_at=decided_at,
-                signature=entry["signature"],
-            )
-        )
-        found = "; ".join(row.assessment.get("reasons", ()))
-        row.state, row.disputed = (DayState.REJECTED if decision == review.REJECT else DayState.ACCEPTED), ""
-        row.profile, row.energy_wh = pack_profile(profile), profile.certified_wh
-        row.assessed = pack_profile(assessed) if profile != assessed else None
-        row.reason = decided_words(decision, account.address, reason) + (f" [{found}]" if found else "")
-        log.info("decided", device=device_id, day=utc_date(start), decision=decision, reviewer=account.address)
-        return row
-
-
-def _slot_wh(profile: Profile, slot: int) -> int:
-    if not 0 <= slot < len(profile.energy_wh):
-        raise review.ReviewError(f"a day has slots 0 to {len(profile.energy_wh) - 1}, not {slot}")
-    return profile.energy_wh[slot]
-
-
-def _open_version(session: Session, device_id: int, start: int) -> Version:
-    """The version of a device-day that is not sealed yet."""
-    row = session.get(DeviceDay, (device_id, start))
-    if row is None:
-        raise review.ReviewError(
-            f"there is no device-day {day_list([(device_id, start)])}; `gaps` lists those there are"
-        )
-    if row.state not in SEALED_STATES:
-        return row
-    correction = session.scalars(
-        select(Correction)
-        .where(Correction.device_id == device_id, Correction.start == start)
-        .order_by(Correction.version.desc())
-        .limit(1)
-    ).first()
-    if correction is None or correction.state in SEALED_STATES:
-        newest = correction or row
-        raise review.ReviewError(
-            f"device {device_id} {utc_date(start)} is {newest.state.value} in {newest.root} already; only a correction can change it"
-        )
-    return correction
-
-
 # -- conflicts --------------------------------------------------------------------------------------
 
 
@@ -552,16 +471,8 @@ class Said:
     slots: Mapping[int, int]
 
 
-def conflict_of(config: OracleConfig, store: Store, device_id: int, start: int) -> list[Said]:
-    """Who says what about a day on which files disagree, by file; empty where they agree. ``start`` in UTC seconds."""
-    sites = load_sites(config.sites_file)
-    device = sites.device(device_id)
-    raw = read_raw(config, sites, store)
-    merged = device_days(device, raw.parsed.get(f"device:{device_id}", ())).get(start)
-    return _said(device, merged, raw) if merged else []
-
-
-def _said(device: DeviceConfig, merged: DaySlots, raw: Raw) -> list[Said]:
+def said_of(device: DeviceConfig, merged: DaySlots, raw: Raw) -> list[Said]:
+    """What each file says of the slots of a day about which files disagree."""
     said = []
     for sha256, parsed in raw.of(f"device:{device.device_id}") if merged.conflicts else ():
         alone = device_days(device, [parsed]).get(merged.start)
@@ -572,55 +483,11 @@ def _said(device: DeviceConfig, merged: DaySlots, raw: Raw) -> list[Said]:
     return said
 
 
-def _conflict_hash(said: Sequence[Said]) -> str:
-    """Of the values alone: whose file they came in, and how often, makes no difference. Empty without any."""
+def conflict_hash(said: Sequence[Said]) -> str:
+    """The sha256 (hex) of the values alone: whose file they came in, and how often, makes no difference. Empty without any."""
     values: dict[int, set[int]] = {}
     for one in said:
         for slot, wh in one.slots.items():
             values.setdefault(slot, set()).add(wh)
     text = json.dumps([[slot, sorted(values[slot])] for slot in sorted(values)])
     return hashlib.sha256(text.encode()).hexdigest() if said else ""
-
-
-def _is_in_conflict(store: Store, device_id: int, start: int) -> bool:
-    """Whether the version that is not sealed was assessed with a conflict; the raw files are read again only then."""
-    with store.session() as session:
-        rows = [
-            session.scalars(select(of).where(of.device_id == device_id, of.start == start)).all() for of in VERSIONS
-        ]
-    open_rows = [row for several in rows for row in several if row.state not in SEALED_STATES]
-    return any(reason.startswith("conflict: ") for row in open_rows for reason in row.assessment.get("reasons", ()))
-
-
-def choose(
-    config: OracleConfig,
-    store: Store,
-    account: LocalAccount,
-    device_id: int,
-    start: int,
-    file: str,
-    reason: str,
-    *,
-    now: datetime | None = None,
-) -> Version:
-    """Settle a conflict by the values of one ``file``, named by its name or the start of its sha256: an edit that rests on it."""
-    said = conflict_of(config, store, device_id, start)
-    if not said:
-        raise review.ReviewError(f"device {device_id} {utc_date(start)}: the files do not disagree about this day")
-    fitting = [one for one in said if one.name == file or one.sha256.startswith(file)]
-    if len(fitting) != 1:
-        named = ", ".join(f"{one.name} ({one.sha256[:12]})" for one in fitting or said)
-        raise review.ReviewError(f"{file!r} names {len(fitting)} of the files that disagree; choose one of {named}")
-    [chosen] = fitting
-    return decide(
-        config,
-        store,
-        account,
-        device_id,
-        start,
-        review.EDIT,
-        reason,
-        edits=chosen.slots,
-        evidence=chosen.sha256,
-        now=now,
-    )

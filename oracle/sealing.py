@@ -295,7 +295,7 @@ def _seal(
                     raise StoreError(
                         f"device-day {day_list([(day.device_id, day.start)])} changed while it was sealed; run seal again"
                     )
-                row.state, row.root, row.assessed = DayState.SEALED, root, None
+                row.state, row.root, row.assessed, row.for_review = DayState.SEALED, root, None, None
             session.flush()
             crash_point(20)
     except IntegrityError:

@@ -7,9 +7,10 @@ explain the keys.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import resources
@@ -299,7 +300,10 @@ class EmissionFactorConfig:
 
 @dataclass(frozen=True, slots=True)
 class SitesConfig:
-    """The whole file. ``folder`` is where source files lie: a folder or ``package:NAME/FOLDER``."""
+    """The whole file. ``folder`` is where source files lie: a folder or ``package:NAME/FOLDER``.
+
+    ``clock_decisions`` (JSON) keeps corrections of clocks that reviewers signed; the devices' sources hold them already.
+    """
 
     file: str
     folder: str
@@ -308,6 +312,7 @@ class SitesConfig:
     stations: tuple[StationConfig, ...]
     emission_factors: tuple[EmissionFactorConfig, ...]
     balances: tuple[BalanceConfig, ...] = ()
+    clock_decisions: Path | None = None
 
     def device(self, device_id: int) -> DeviceConfig:
         """The device with this id; ConfigError if there is none."""
@@ -363,6 +368,7 @@ def load_sites(file: Path | str) -> SitesConfig:
     factors = [_factor(node) for node in top.several("emission_factors", least=0)]
     known = [device.device_id for device in devices]
     balances = [_balance(key, node, known) for key, node in top.named("balances", least=0).items()]
+    clocks = file.parent / top.text("clock_decisions") if top.has("clock_decisions") else None
     top.close()
     _unique(top, "devices", "id", [one.device_id for one in devices])
     _unique(top, "devices", "meter", [one.meter for one in devices])
@@ -371,10 +377,11 @@ def load_sites(file: Path | str) -> SitesConfig:
         file=str(file),
         folder=folder,
         sites=tuple(sites.values()),
-        devices=tuple(devices),
+        devices=tuple(_with_clock(device, _clock_decisions(clocks)) for device in devices),
         stations=tuple(stations.values()),
         emission_factors=tuple(factors),
         balances=tuple(balances),
+        clock_decisions=clocks,
     )
 
 
@@ -542,6 +549,29 @@ def _clock_correction(node: _Node) -> ClockCorrection:
         raise node.fault("seconds", "other than 0, and until later than from")
     node.close()
     return correction
+
+
+def _clock_decisions(file: Path | None) -> dict[int, tuple[ClockCorrection, ...]]:
+    """Corrections by device that reviewers signed, out of the file that ``review clock`` and ``review import`` write."""
+    if file is None or not file.exists():
+        return {}
+    found: dict[int, tuple[ClockCorrection, ...]] = {}
+    try:
+        for one in json.loads(file.read_text(encoding="utf-8")):
+            evidence = f"{one['reason']} (decided by {one['reviewer']})"
+            correction = ClockCorrection(int(one["from"]), int(one["until"]), int(one["seconds"]), evidence)
+            found[int(one["deviceId"])] = (*found.get(int(one["deviceId"]), ()), correction)
+    except (OSError, ValueError, LookupError, TypeError) as fault:
+        raise ConfigError(f"{file} is not a list of signed corrections of clocks: {fault}") from None
+    return found
+
+
+def _with_clock(device: DeviceConfig, decided: Mapping[int, tuple[ClockCorrection, ...]]) -> DeviceConfig:
+    further = decided.get(device.device_id, ())
+    if not further:
+        return device
+    source = replace(device.source, clock_corrections=(*device.source.clock_corrections, *further))
+    return replace(device, source=source)
 
 
 def _optional(node: _Node, key: str, build: Callable[[_Node], T]) -> T | None:

@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
-from .domain import DayState, SagaState
+from .domain import DayState, DecisionState, SagaState
 
 
 def crash_point(number: int) -> None:
@@ -135,6 +135,7 @@ class Version(Base):
     energy_wh: Mapped[int]
     evidence: Mapped[list[Any]]  # sha256 hex of the raw files
     assessment: Mapped[dict[str, Any]]
+    for_review: Mapped[dict[str, Any] | None]  # what a decision must name, and what files that disagree say
     root: Mapped[str | None] = mapped_column(String(66), index=True)
     disputed: Mapped[str] = mapped_column(Text, default="")  # what witnesses say against the profile as it is
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
@@ -205,6 +206,27 @@ class ReviewDecision(Base):
     decided_at: Mapped[datetime]
     signature: Mapped[str] = mapped_column(Text)
     __table_args__ = (Index("review_decision_day", "device_id", "start"),)
+
+
+class ReceivedDecision(Base):
+    """A signed decision that came as a file, whatever became of it; ``content`` unless it was too large or unfinished."""
+
+    __tablename__ = "received_decision"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    state: Mapped[DecisionState] = mapped_column(_enum(DecisionState))
+    reason: Mapped[str] = mapped_column(Text)
+    content: Mapped[bytes | None]
+    received_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class KeptReport(Base):
+    """A report over all days as it was last made (``clocks``, ``balances``, ``estimates``), for others to show."""
+
+    __tablename__ = "kept_report"
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    content: Mapped[list[Any]]
+    made_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class SealedBatch(Base):

@@ -19,8 +19,10 @@ from eth_account.signers.local import LocalAccount
 
 from .chain import Chain
 from .config import OracleConfig
-from .domain import SLOT_SECONDS, DayState
+from .decisions import Received, take_waiting
+from .domain import DAY_SECONDS, SLOT_SECONDS, DayState, DecisionState
 from .errors import ChainError, ConfigError, StoreError, WitnessRefused
+from .findings import keep, kept_at
 from .intake import take
 from .issuance import Collect, Sent, issue, notarize
 from .metrics import registry_of, serve_metrics
@@ -83,7 +85,8 @@ class AcceleratedClock:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one round did. ``interim`` and ``final``: roots of batches sealed in it; ``waits``: what must be tried again."""
+    """What one round did. ``interim`` and ``final``: roots of batches sealed in it; ``waits``: what must be tried again;
+    ``decisions``: those signed elsewhere that came in it."""
 
     at: int
     files: int = 0
@@ -93,6 +96,7 @@ class Step:
     sent: Sent = field(default_factory=Sent)
     states: dict[str, int] = field(default_factory=dict)
     waits: tuple[str, ...] = ()
+    decisions: tuple[Received, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -103,6 +107,7 @@ class Step:
             "final": list(self.final),
             "device_days": self.states,
             "waits": list(self.waits),
+            "decisions": [one.to_json() for one in self.decisions],
             **self.sent.to_json(),
         }
 
@@ -153,6 +158,11 @@ def step(
             taken += looked.files
             waits += [f"source {looked.source}: {looked.problem}"] if looked.problem else []
     assessed = assess_all(config, store, now=now)
+    received = take_waiting(config, store)
+    if received:
+        assessed = assess_all(config, store, now=now)
+    waits += [f"decision {one.name}: {one.reason}" for one in received if one.state is DecisionState.WAITING]
+    _keep_reports(config, store, now)
     interim = seal_interim(config, store, now)
     final = seal(config, store)
     sent = Sent()
@@ -175,7 +185,16 @@ def step(
         sent=sent,
         states={DayState(state).value: count for state, count in assessed.states.items()},
         waits=tuple(waits),
+        decisions=tuple(received),
     )
+
+
+def _keep_reports(config: OracleConfig, store: Store, now: int) -> None:
+    """Reports over all days once a day: they cost more than a round may."""
+    with store.session() as session:
+        last = kept_at(session)
+    if last is None or last // DAY_SECONDS != now // DAY_SECONDS:
+        keep(config, store, now=datetime.fromtimestamp(now, UTC))
 
 
 def watch(

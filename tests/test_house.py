@@ -59,6 +59,7 @@ LAYERS = (
         "reports",
         "metrics",
         "findings",
+        "decisions",
         "issuance",
         "rebuild",
         "watch",

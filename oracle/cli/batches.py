@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..domain import DecisionState
 from ..units import format_kwh
 from .desk import (
     EXIT_CHAIN,
@@ -168,6 +169,8 @@ def _step_line(step: Step) -> str:
     did = [
         f"{step.files} files" if step.files else "",
         f"{len(step.refused)} files refused" if step.refused else "",
+        *(f"decision about {one.about or one.name} {one.state.value}" for one in step.decisions),
+        *(f"refused because {one.reason}" for one in step.decisions if one.state is DecisionState.REFUSED),
         f"INTERIM {', '.join(root[:10] for root in step.interim)}" if step.interim else "",
         f"FINAL {', '.join(root[:10] for root in step.final)}" if step.final else "",
         f"{step.sent.transactions} transactions" if step.sent.transactions else "",

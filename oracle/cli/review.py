@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..units import format_kwh
-from .desk import Desk, cli, json_option, parse_day, pass_desk, print_json, print_table
+from .desk import EXIT_DECISION_REFUSED, Desk, cli, json_option, parse_day, pass_desk, print_json, print_table
 
 if TYPE_CHECKING:
     from ..store import Version
@@ -59,7 +60,7 @@ def review_conflict(desk: Desk, device: int, day: str, as_json: bool) -> None:
 
     Example: python -m oracle review conflict 1 2016-09-29
     """
-    from ..pipeline import conflict_of
+    from ..decisions import conflict_of
 
     said = conflict_of(desk.config, desk.store, device, parse_day(day))
     if as_json:
@@ -81,7 +82,7 @@ def review_choose(desk: Desk, device: int, day: str, file: str, reason: str, as_
 
     Example: python -m oracle review choose 1 2016-09-29 --file meter-late.csv --reason "read again at the meter"
     """
-    from ..pipeline import choose
+    from ..decisions import choose
 
     _show_decided(choose(desk.config, desk.store, desk.reviewer, device, parse_day(day), file, reason), day, as_json)
 
@@ -108,7 +109,7 @@ def review_edit(
 
     Example: python -m oracle review edit 1 2016-09-29 --slot 41=250 --evidence protocol.pdf --reason "read by hand"
     """
-    from ..pipeline import decide
+    from ..decisions import decide
 
     edits = {}
     for slot in slots:
@@ -149,7 +150,7 @@ def _decision(name: str, summary: str) -> Callable[..., Any]:
     @json_option
     @pass_desk
     def decided(desk: Desk, device: int, day: str, reason: str, as_json: bool) -> None:
-        from ..pipeline import decide
+        from ..decisions import decide
 
         _show_decided(
             decide(desk.config, desk.store, desk.reviewer, device, parse_day(day), name, reason), day, as_json
@@ -160,3 +161,60 @@ def _decision(name: str, summary: str) -> Callable[..., Any]:
 
 accept = _decision("accept", "Certify a held device-day in its measured, unsuspected slots.")
 reject = _decision("reject", "Keep a device-day out of any batch.")
+
+
+@review.command("clock")
+@click.argument("device", type=click.IntRange(min=1))
+@click.option("--from", "since", metavar="DAY", help="The day on which the shift begins, where `clocks` lists several.")
+@click.option("--reason", required=True, help="Why; it is signed and kept with the correction.")
+@json_option
+@pass_desk
+def review_clock(desk: Desk, device: int, since: str | None, reason: str, as_json: bool) -> None:
+    """Correct the clock of a device as `clocks` offers it; the days that it moves are judged anew.
+
+    The signed correction goes into the file that the sites file names as `clock_decisions`; witnesses need it too.
+
+    Example: python -m oracle review clock 1 --reason "logger ran on summer time, seen at the site"
+    """
+    from ..decisions import correct_clock
+
+    start = parse_day(since) if since else None
+    shift = correct_clock(desk.config, desk.store, desk.reviewer, device, reason, start=start)
+    if as_json:
+        print_json(shift.to_json())
+    else:
+        click.echo(
+            f"{abs(shift.minutes)} minutes are {'taken off' if shift.minutes > 0 else 'added to'} the stamps of device {device}"
+        )
+
+
+@review.command("import")
+@click.argument("path", type=click.Path(path_type=Path, exists=True), required=False)
+@json_option
+@pass_desk
+def review_import(desk: Desk, path: Path | None, as_json: bool) -> None:
+    """Take in decisions that were signed elsewhere: a file, a folder of files, or the configured decisions folder.
+
+    Each is checked as one made here. What is refused is kept with the reason; doing it again changes nothing. Ends with
+    code 7 where a decision was refused now.
+
+    Example: python -m oracle review import decisions/
+    """
+    from ..decisions import import_decisions
+    from ..domain import DecisionState
+    from ..pipeline import assess_all
+
+    folder = path or desk.config.decisions_folder
+    if folder is None:
+        raise click.UsageError("name a file or folder, or set decisions_folder in the configuration")
+    assess_all(desk.config, desk.store)
+    received = import_decisions(desk.config, desk.store, folder)
+    if as_json:
+        print_json([one.to_json() for one in received])
+    else:
+        rows = [
+            (one.name, one.about, one.state.value + (" before" if one.known else ""), one.reason) for one in received
+        ]
+        print_table(f"Decisions ({len(rows)})", ("file", "about", "state", "reason"), rows)
+    if any(one.state is DecisionState.REFUSED and not one.known for one in received):
+        sys.exit(EXIT_DECISION_REFUSED)

@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from eth_account import Account
+from eth_account.messages import encode_defunct
 
 from oracle.cli import cli
 from oracle.keys import create_device_key
 from oracle.sites import source_folder
+from tests.oracle import databases
 
+REVIEWER = Account.from_key("0x" + "11" * 32)
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_sites.yaml"
 
 
 @pytest.fixture(scope="module")
-def oracle(tmp_path_factory):
+def oracle(database, tmp_path_factory):
     """An oracle that has taken ten days of SERF East an hour late, with three hours gone on one of them, as two devices of a feeder."""
     folder = tmp_path_factory.mktemp("oracle")
     document = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
@@ -45,18 +49,27 @@ def oracle(tmp_path_factory):
     document["balances"] = {
         "roof": {"feeder": 3, "children": [1], "flow": "collects", "min_loss_per_mille": 1, **known}
     }
+    document["clock_decisions"] = "clocks.json"
     (folder / "sites.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
     network = {"rpc_urls": ["http://127.0.0.1:1"], "chain_id": 1, "addresses": "1.json"}
-    settings = {"sites": "sites.yaml", "database": f"sqlite:///{folder / 'db'}", "raw_folder": "raw"}
+    settings = {"sites": "sites.yaml", "database": databases.url(folder), "raw_folder": "raw"}
     settings |= {"archive_folder": "archive", "device_keys_folder": "keys", "network": network}
+    settings |= {"reviewers": [REVIEWER.address], "decisions_folder": "decisions"}
+    settings |= {"review_key": {"keystore": "reviewer.json", "password_file": "reviewer.password"}}
+    (folder / "reviewer.password").write_text("a password")
+    (folder / "reviewer.json").write_text(json.dumps(REVIEWER.encrypt("a password", iterations=2)))
+    for secret in folder.glob("reviewer.*"):
+        secret.chmod(0o600)
     (folder / "wattmark.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for device_id in (1, 3):
         create_device_key(folder / "keys", device_id)
 
-    def run(*arguments):
+    def run(*arguments, exit_code=0):
         done = CliRunner().invoke(cli, ["--config", str(folder / "wattmark.yaml"), *arguments])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == exit_code, done.output
         return done.stdout
+
+    run.folder = folder
 
     run("ingest", str(folder / "east.csv"), str(data / "serf_east_psm3_data.csv"))
     return run
@@ -90,3 +103,49 @@ def test_balance_reports_every_day_of_the_feeder(oracle):
     # Feeder and child are one meter here: nothing is lost, where at least 0.1 % was said to be.
     assert all(day["loss_wh"] == 0 and day["unusual"] and day["effect"] == "flag" for day in whole)
     assert "0.1 to 5 % is usual" in oracle("balance").replace("\n", " ")
+
+
+# The last tests of this file: they mend the clocks, one at the command line and one by a decision that comes as a file.
+
+
+def test_review_clock_signs_the_correction_and_the_readings_move(oracle):
+    before = {one["device_id"]: one for one in json.loads(oracle("clocks", "--json"))}
+    oracle("review", "clock", "1", "--reason", "logger ran on summer time")
+    assert [one["device_id"] for one in json.loads(oracle("clocks", "--json"))] == [3]
+    [entry] = json.loads((oracle.folder / "clocks.json").read_text())
+    assert (entry["seconds"], entry["deviceId"], entry["reviewer"]) == (3_600, 1, REVIEWER.address)
+    moment = datetime.fromisoformat(before[1]["correction"]["from"]).timestamp()
+    assert entry["from"] == moment
+    oracle("review", "clock", "1", "--reason", "once more", exit_code=1)
+
+
+def test_import_clock_correction_takes_effect_and_another_size_is_refused(oracle):
+    [shift] = json.loads(oracle("clocks", "--json"))
+    facts = {
+        "deviceId": 3,
+        "from": int(datetime.fromisoformat(shift["correction"]["from"]).timestamp()),
+        "until": int(datetime.fromisoformat(shift["correction"]["until"]).timestamp()),
+        "decision": "clock",
+        "reason": "seen at the site",
+        "decidedAt": 1_700_000_000,
+    }
+
+    def lay(seconds):
+        signed = facts | {"seconds": seconds}
+        text = json.dumps(signed, sort_keys=True, separators=(",", ":"))
+        signature = "0x" + REVIEWER.sign_message(encode_defunct(text=text)).signature.hex()
+        (oracle.folder / "decisions").mkdir(exist_ok=True)
+        file = oracle.folder / "decisions" / f"{seconds}.json"
+        file.write_text(json.dumps(signed | {"reviewer": REVIEWER.address, "signature": signature}))
+        return file
+
+    lay(1_800)
+    [one] = json.loads(oracle("review", "import", "--json", exit_code=7))
+    assert one["state"] == "refused" and "do not show" in one["reason"]
+    file = lay(3_600)
+    [one] = json.loads(oracle("review", "import", str(file), "--json"))
+    assert (one["state"], one["known"]) == ("taken", False)
+    assert json.loads(oracle("clocks", "--json")) == []
+    assert {entry["deviceId"] for entry in json.loads((oracle.folder / "clocks.json").read_text())} == {1, 3}
+    [one] = json.loads(oracle("review", "import", str(file), "--json"))
+    assert (one["state"], one["known"]) == ("taken", True)

@@ -15,7 +15,7 @@ from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle import intake, pipeline, reports, review, sealing
+from oracle import decisions, intake, pipeline, reports, review, sealing
 from oracle.archive import read_archive, roots_in
 from oracle.config import OracleConfig
 from oracle.domain import DayState, Quality, Visibility
@@ -391,7 +391,7 @@ def test_assess_all_absurd_stamps_are_held_and_make_no_days_between(plain, tmp_p
     assert "active only from 2022-01-01" in odd[-DAY].reason and "not over yet" in odd[max(odd)].reason
     for start in odd:
         with pytest.raises(review.ReviewError, match="cannot be accepted: untimely"):
-            pipeline.decide(config, store, REVIEWER, 1, start, "accept", "x")
+            decisions.decide(config, store, REVIEWER, 1, start, "accept", "x")
     assert [gap.start for gap in reports.gaps(config, store)] == sorted([*odd, FIRST, FIRST + DAY, FIRST + 2 * DAY])
 
 
@@ -410,7 +410,7 @@ def held(plain, tmp_path):
 
 def test_decide_accept_certifies_the_measured_slots_of_a_held_day(held):
     config, store = held
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "logger restarted at night")
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "accept", "logger restarted at night")
     row = rows_of(store)[1, FIRST]
     assert row.state is DayState.ACCEPTED
     assert "logger restarted at night" in row.reason and "incomplete: 2 of 96" in row.reason
@@ -427,17 +427,17 @@ def test_decide_accept_certifies_the_measured_slots_of_a_held_day(held):
 
 def test_decide_reject_keeps_a_day_out_until_it_is_accepted(held):
     config, store = held
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful", now=datetime(2022, 7, 1, 12, tzinfo=UTC))
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful", now=datetime(2022, 7, 1, 12, tzinfo=UTC))
     assert states(store) == {(1, FIRST): DayState.REJECTED}
     assert sealing.seal(config, store) == []
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "explained", now=datetime(2022, 7, 1, 13, tzinfo=UTC))
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "accept", "explained", now=datetime(2022, 7, 1, 13, tzinfo=UTC))
     pipeline.assess_all(config, store)
     assert states(store) == {(1, FIRST): DayState.ACCEPTED}
 
 
 def test_decide_about_other_figures_does_not_count_any_more(held, tmp_path):
     config, store = held
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "fine")
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "accept", "fine")
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-late.csv", day_rows(0, slots=[10]))])
     row = rows_of(store)[1, FIRST]
     assert row.state is DayState.HELD
@@ -447,14 +447,14 @@ def test_decide_about_other_figures_does_not_count_any_more(held, tmp_path):
 def test_decide_unknown_reviewer_refuses_and_stores_nothing(held):
     config, store = held
     with pytest.raises(review.ReviewError, match="not among the configured reviewers"):
-        pipeline.decide(config, store, NOBODY, 1, FIRST, "accept", "trust me")
+        decisions.decide(config, store, NOBODY, 1, FIRST, "accept", "trust me")
     with store.session() as session:
         assert session.query(ReviewDecision).count() == 0
 
 
 def test_decide_forged_row_in_the_database_does_not_count(held):
     config, store = held
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful")
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful")
     with store.session() as session:
         session.query(ReviewDecision).one().decision = "accept"
     assert pipeline.trail(config, store) == []
@@ -465,13 +465,13 @@ def test_decide_forged_row_in_the_database_does_not_count(held):
 def test_decide_what_cannot_be_decided_says_why(held, tmp_path):
     config, store = held
     with pytest.raises(review.ReviewError, match="there is no device-day device 7 2022-06-01"):
-        pipeline.decide(config, store, REVIEWER, 7, FIRST, "accept", "x")
+        decisions.decide(config, store, REVIEWER, 7, FIRST, "accept", "x")
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-more.csv", day_rows(2))])
     with pytest.raises(review.ReviewError, match="no measured, unsuspected energy"):
-        pipeline.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "x")
+        decisions.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "x")
     sealing.seal(config, store)
     with pytest.raises(review.ReviewError, match="is sealed in 0x"):
-        pipeline.decide(config, store, REVIEWER, 1, FIRST + 2 * DAY, "reject", "x")
+        decisions.decide(config, store, REVIEWER, 1, FIRST + 2 * DAY, "reject", "x")
 
 
 # -- seal and propose -------------------------------------------------------------------------------
@@ -555,7 +555,7 @@ def test_unseal_disputed_day_is_held_until_a_reviewer_decides(plain):
     assert second.manifest["withheld"] == [
         {"deviceId": 1, "start": FIRST + DAY, "reason": "refused by witnesses: leaf differs"}
     ]
-    pipeline.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "witness had an old file")
+    decisions.decide(config, store, REVIEWER, 1, FIRST + DAY, "accept", "witness had an old file")
     pipeline.assess_all(config, store)
     [third] = sealing.seal(config, store)
     assert [r.statement.start for r in third.records] == [FIRST + DAY]
@@ -565,14 +565,14 @@ def test_propose_another_machine_with_the_same_files_reaches_the_same_root(held,
     """A witness: own database and folders, the same raw files, sites file and device keys, and the signed decisions."""
     config, store = held
     pipeline.ingest(config, store, [write(tmp_path, "meter-1-more.csv", day_rows(1), day_rows(3))])
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "accept", "fine")
-    decisions = pipeline.trail(config, store)
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "accept", "fine")
+    trail = pipeline.trail(config, store)
     [archive] = sealing.seal(config, store)
     other, other_store = configure(tmp_path / "witness", sites_file=config.sites_file)
     shutil.copytree(config.device_keys_folder, other.device_keys_folder)
     pipeline.ingest(other, other_store, [tmp_path / "meter-1-more.csv", tmp_path / "meter-1.csv"])
     window = {"visibility": Visibility.PUBLIC, "start": FIRST, "end": FIRST + 4 * DAY}
-    records = sealing.propose(other, other_store, decisions=decisions, **window)
+    records = sealing.propose(other, other_store, decisions=trail, **window)
     assert sorted(records, key=lambda r: r.statement.start) == list(archive.records)
     assert sealing.policy_of(other, [1]) == archive.manifest["policy"]
     # Without the decision the held day is not there, and it is the one that is named.
@@ -580,10 +580,10 @@ def test_propose_another_machine_with_the_same_files_reaches_the_same_root(held,
     assert sealing.differing_days(records, theirs) == []
     undecided = sealing.propose(other, other_store, decisions=[], **window)
     assert sealing.differing_days(undecided, theirs) == [(1, FIRST)]
-    left = sealing.propose(other, other_store, decisions=decisions, leave_out={(1, FIRST + DAY)}, **window)
+    left = sealing.propose(other, other_store, decisions=trail, leave_out={(1, FIRST + DAY)}, **window)
     assert [r.statement.start for r in left] == [FIRST, FIRST + 3 * DAY]
     narrow = sealing.propose(
-        other, other_store, decisions=decisions, visibility=Visibility.PUBLIC, start=FIRST + DAY, end=FIRST + 2 * DAY
+        other, other_store, decisions=trail, visibility=Visibility.PUBLIC, start=FIRST + DAY, end=FIRST + 2 * DAY
     )
     assert [r.statement.start for r in narrow] == [FIRST + DAY]
 
@@ -607,7 +607,7 @@ def test_propose_one_changed_byte_names_the_device_day(plain, tmp_path):
 
 def test_propose_forged_decision_refuses(held):
     config, store = held
-    pipeline.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful")
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "reject", "doubtful")
     [entry] = pipeline.trail(config, store)
     with pytest.raises(review.ReviewError):
         sealing.propose(

@@ -7,7 +7,7 @@ from eth_account.messages import encode_defunct
 
 from oracle import review
 from oracle.domain import Profile, Quality
-from oracle.review import ReviewError, sign, standing, verify
+from oracle.review import ReviewError, draft, sign, standing, verify
 
 REVIEWER = Account.from_key("0x" + "11" * 32)
 OTHER = Account.from_key("0x" + "22" * 32)
@@ -25,7 +25,7 @@ def entry(account=REVIEWER, **changes):
         "profile_hash": PROFILE_HASH,
         "decided_at": 1_700_000_000,
     }
-    return sign(account, **{**facts, **changes})
+    return sign(account, draft(**{**facts, **changes}))
 
 
 def test_sign_decision_is_a_personal_message_over_canonical_json():
@@ -121,7 +121,7 @@ def edit(**changes):
         "edits": [(1, 100, 90), (2, 0, 7)],
         "evidence": EVIDENCE,
     }
-    return review.sign(EDITOR, **{**facts, **changes})
+    return review.sign(EDITOR, draft(**{**facts, **changes}))
 
 
 EDITOR = Account.from_key("0x" + "33" * 32)
