@@ -242,12 +242,14 @@ def issues(bench: Bench) -> None:
     tree, _ = bench.notarize(months)
     per_interval = bench.issue_many(tree, months) / 20 / (31 * INTERVALS_PER_DAY)
     bench.add("issueMany", "20 months of one device, per 15-minute interval", per_interval, 25)
-    for device_id in range(100, 130):
-        bench.register(device_id, bench.generator)
-    months = [statement(device_id, 0, 31) for device_id in range(100, 130)]
-    tree, _ = bench.notarize(months)
-    per_interval = bench.issue_many(tree, months) / 30 / (31 * INTERVALS_PER_DAY)
-    bench.add("issueMany", "first month of 30 devices, per 15-minute interval", per_interval)
+    first_months(bench)
+    for number, count in enumerate((10, 50, 100, 200)):
+        devices = (400 + 2 * number, 401 + 2 * number)
+        for device_id in devices:
+            bench.register(device_id, bench.generator)
+        days = [statement(device_id, day) for device_id in devices for day in range(count // 2)]
+        tree, _ = bench.notarize(days)
+        bench.add("issueMany", f"first {count} device-days of two devices, each", bench.issue_many(tree, days) / count)
 
     plain = bench.plain.functions
     bench.add("OpenZeppelin mint", "one id, no proof, no bounds", bench.gas(plain.mint(bench.generator, 1, 20_000)))
@@ -255,6 +257,21 @@ def issues(bench: Bench) -> None:
     bench.add(
         "OpenZeppelin mintBatch", "30 ids, each", bench.gas(plain.mintBatch(bench.generator, ids, [20_000] * 30)) / 30
     )
+
+
+def first_months(bench: Bench) -> None:
+    """Devices of which nothing is certified yet. A word of the bitmap is 128 days; the eighth day of START's month
+    begins one, so a month from the first day lies over a border and one from the eighth does not."""
+    for first_device, day, where, budget in ((100, 7, "in one word", 25), (200, 0, "over a word's border", None)):
+        devices = range(first_device, first_device + 30)
+        for device_id in devices:
+            bench.register(device_id, bench.generator)
+        for number, variant in enumerate((f"first month of 30 devices, {where}", "second month of 30 devices")):
+            months = [statement(device_id, day + 31 * number, 31) for device_id in devices]
+            tree, _ = bench.notarize(months)
+            per_interval = bench.issue_many(tree, months) / 30 / (31 * INTERVALS_PER_DAY)
+            if number == 0 or budget:
+                bench.add("issueMany", f"{variant}, per 15-minute interval", per_interval, 25 if number else budget)
 
 
 def tokens(bench: Bench) -> None:
@@ -293,6 +310,10 @@ def tokens(bench: Bench) -> None:
     proof = tree.proof(statement_leaf(statement_))
     call = certificate.issueAndRetire(tree.root, statement_fields(statement_), proof, reason)
     bench.add("issueAndRetire", "no mint", bench.gas(call, generator), 120_000, PEERS["by signature"])
+    untouched = statement(1, 400)  # root and bitmap word are used for the first time
+    tree, _ = bench.notarize([untouched])
+    call = certificate.issueAndRetire(tree.root, statement_fields(untouched), [], reason)
+    bench.add("issueAndRetire", "no mint, cold", bench.gas(call, generator))
     conversions(bench, ids)
 
 

@@ -1,5 +1,6 @@
 """No function, no custom error and no event of the ABIs without its tests"""
 
+import json
 import re
 from pathlib import Path
 
@@ -109,3 +110,15 @@ def test_every_error_is_reached():
 def test_every_event_is_seen():
     seen = set(re.findall(r'events\["(\w+)"\]', sources()))
     assert {name for _, name in abi("event")} - seen == {"EIP712DomainChanged", "URI"}, "neither is ever emitted"
+
+
+def test_docs_state_the_gas_of_the_snapshot():
+    rows = json.loads((ROOT / "docs" / "gas.json").read_text(encoding="utf-8"))["rows"]
+    gas = {(row["act"], row["variant"]): row["gas"] for row in rows}
+    told = (ROOT / "docs" / "oracle.md").read_text(encoding="utf-8")
+    for count in (10, 50, 100, 200):
+        assert f"| {count} | {gas['issueMany', f'first {count} device-days of two devices, each']:,.0f} |" in told
+    told = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    for variant in ("first month of 30 devices, in one word", "first month of 30 devices, over a word's border",
+                    "second month of 30 devices", "20 months of one device"):  # fmt: skip
+        assert f"{gas['issueMany', variant + ', per 15-minute interval']:.1f}" in told
