@@ -141,7 +141,8 @@ def role_facts(w3: Web3, book: Mapping[str, Any]) -> list[Fact]:
     found.append(Fact("functions", "entries of the role table that no contract has", roles, {}))
     members = members_of(w3, manager, book["deployedBlock"])
     for role in ROLES:
-        entry = book["roles"][role.name]
+        # A book may be older than a role: nobody holds it then.
+        entry = book["roles"].get(role.name, {"holder": None, "delaySeconds": 0})
         holder = entry["holder"]
         found.append(Fact("roles", f"holders of {role.name}", members.pop(role.id, []), [holder] if holder else []))
         if holder:

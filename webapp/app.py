@@ -28,7 +28,8 @@ from .codes import Codes
 from .config import WebConfig
 from .desk import Desk
 from .explorer import Explorer
-from .index import Contracts, Follower, Freshness, Index
+from .follower import Follower
+from .index import Contracts, Freshness, Index
 from .node import Node
 from .readings import Archives, OracleDays
 from .site_facts import SiteFacts
@@ -70,7 +71,7 @@ class Services:
     validator: Validator
     codes: Codes
     #: Answers that hold until the newest block changes, with its hash.
-    kept: dict[str, tuple[str | None, Any]] = field(default_factory=dict)
+    kept: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def refresh(self) -> Freshness:
         """Bring index and catalogue up to date now, waiting for it."""
@@ -258,6 +259,10 @@ def _templates(app: APIFlask, built: Services) -> None:
         weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
     )  # fmt: skip
 
+    from .authority import ROLE_WORDS
+    from .operators import signed_in
+    from .pages.acts import operator_setup
+
     @app.context_processor
     def page_context() -> dict[str, Any]:
         return {
@@ -269,6 +274,9 @@ def _templates(app: APIFlask, built: Services) -> None:
             "label": label,
             "codes": built.codes.states,
             "device_choices": device_choices,
+            "signed_in": signed_in,
+            "role_words": ROLE_WORDS,
+            "operator_setup": operator_setup,
         }
 
 

@@ -171,7 +171,13 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
 def _origin(text: str) -> str:
     """``https://host[:port]`` as browsers write it in Origin: small letters, no path, no port that goes without saying."""
     parts = urlsplit(str(text).strip().lower())
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.path.strip("/")
+        or parts.query
+        or parts.username
+    ):
         raise ValueError(f"site_url must be like https://wattmark.example, not {text!r}")
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"

@@ -8,22 +8,30 @@ act by it.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 #: A sign-in ends after this long in any case, and this long after its last request.
 ABSOLUTE_SECONDS, IDLE_SECONDS = 8 * 3_600, 30 * 60
 #: How exactly the last request is known; each note is a write.
 SEEN_SECONDS = 60
+#: States of a request. That it was fulfilled is told by the chain alone.
+OPEN, REFUSED, WITHDRAWN = "open", "refused", "withdrawn"
+MOST_OPEN_REQUESTS = 50
 
 _SCHEMA = """
 CREATE TABLE sign_in (id_hash TEXT PRIMARY KEY, address TEXT NOT NULL, created_at INTEGER NOT NULL, seen_at INTEGER NOT NULL);
 CREATE INDEX sign_in_address ON sign_in (address);
 CREATE TABLE spent_nonce (nonce TEXT PRIMARY KEY, until INTEGER NOT NULL);
+CREATE TABLE request (id INTEGER PRIMARY KEY, filed_by TEXT NOT NULL, filed_at INTEGER NOT NULL, device TEXT NOT NULL, meter_hash TEXT NOT NULL,
+    previous_device TEXT, state TEXT NOT NULL, decided_by TEXT, decided_at INTEGER, reason TEXT);
+CREATE INDEX request_filed_by ON request (filed_by);
 PRAGMA user_version = 1;
 """
 
@@ -90,6 +98,47 @@ class Desk:
     def sign_out_everywhere(self, address: str) -> None:
         with self.connection() as db:
             db.execute("DELETE FROM sign_in WHERE address = ?", (address,))
+
+    # -- requests for a device's registration -------------------------------------------------------
+
+    def file(self, filed_by: str, device: dict[str, Any], meter_hash: str, previous_device: str | None) -> int | None:
+        """Id of a new open request; None where the account has as many open ones as it may.
+
+        ``previous_device`` has the meter now: the request is fulfilled once another has it.
+        """
+        with self.connection() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                query = "SELECT COUNT(*) FROM request WHERE filed_by = ? AND state = ?"
+                if db.execute(query, (filed_by, OPEN)).fetchone()[0] >= MOST_OPEN_REQUESTS:
+                    return None
+                row = (filed_by, int(time.time()), json.dumps(device), meter_hash, previous_device, OPEN)
+                return db.execute(
+                    "INSERT INTO request (filed_by, filed_at, device, meter_hash, previous_device, state) VALUES (?, ?, ?, ?, ?, ?)", row
+                ).lastrowid  # fmt: skip
+            finally:
+                db.execute("COMMIT")
+
+    def decide(self, request_id: int, state: str, by: str, reason: str) -> bool:
+        """Refuse or withdraw an open request; False where it is not open (any more)."""
+        with self.connection() as db:
+            changed = db.execute(
+                "UPDATE request SET state = ?, decided_by = ?, decided_at = ?, reason = ? WHERE id = ? AND state = ?",
+                (state, by, int(time.time()), reason, request_id, OPEN))  # fmt: skip
+            return changed.rowcount == 1
+
+    def request(self, request_id: int) -> dict[str, Any] | None:
+        found = self._requests("WHERE id = ?", request_id)
+        return found[0] if found else None
+
+    def requests(self, filed_by: str | None = None) -> list[dict[str, Any]]:
+        """Requests of one account or all, newest first."""
+        return self._requests("WHERE filed_by = ?", filed_by) if filed_by else self._requests("")
+
+    def _requests(self, condition: str, *values: Any) -> list[dict[str, Any]]:
+        with self.connection() as db:
+            rows = db.execute(f"SELECT * FROM request {condition} ORDER BY id DESC LIMIT 1000", values).fetchall()
+            return [{**dict(row), "device": json.loads(row["device"])} for row in rows]
 
 
 def _hash(sign_in: str) -> str:

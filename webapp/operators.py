@@ -14,37 +14,18 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from eth_abi import decode, encode
-from eth_abi.exceptions import DecodingError
 from flask import Response, abort, g, request, session
-from flask_babel import gettext, lazy_gettext
+from flask_babel import gettext
 
 from oracle.errors import ChainError
-from oracle.protocol import keccak256
 
 from .app import csrf_is_right, csrf_token, explorer, services
+from .authority import ROLE_IDS, ROLE_WORDS, Manager
 
-MANAGER = "AccessManager"
-#: Ids of the AccessManager's roles; docs/roles.md says what each may do. tests/webapp/test_operators.py compares with scripts/roles.py.
-ROLE_IDS = {
-    "administrator": 0, "registrar": 1, "factor publisher": 2, "guardian": 3, "authoriser": 4, "transfer recorder": 5,
-    "adjustment recorder": 6, "reviewer": 7,
-}  # fmt: skip
-ROLE_WORDS = {
-    "administrator": lazy_gettext("administrator"),
-    "registrar": lazy_gettext("registrar"),
-    "factor publisher": lazy_gettext("factor publisher"),
-    "guardian": lazy_gettext("guardian"),
-    "authoriser": lazy_gettext("authoriser"),
-    "transfer recorder": lazy_gettext("transfer recorder"),
-    "adjustment recorder": lazy_gettext("adjustment recorder"),
-    "reviewer": lazy_gettext("reviewer"),
-}
 COOKIE = "wattmark-operator"
 #: A nonce is given for one sign-in, which has to come within this time.
 NONCE_SECONDS = 600
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_HAS_ROLE = keccak256(b"hasRole(uint64,address)")[:4]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +89,9 @@ def role_delays(address: str) -> dict[str, int]:
         known = {}
         s.kept["roles"] = (head["hash"], known)
     if address not in known:
-        to = s.book.contracts[MANAGER].address
-        calls = [_HAS_ROLE + encode(["uint64", "address"], [number, address]) for number in ROLE_IDS.values()]
-        asked = [[{"to": to, "data": "0x" + data.hex()}, head["number"]] for data in calls]
-        try:
-            answers = [
-                decode(["bool", "uint32"], bytes.fromhex(answer[2:])) for answer in s.node.batch("eth_call", asked)
-            ]
-        except (DecodingError, TypeError, ValueError):
-            raise ChainError(f"{MANAGER} at {to} does not say who holds a role") from None
-        known[address] = {
-            name: delay for name, (member, delay) in zip(ROLE_IDS, answers, strict=True) if member
-        }  # fmt: skip
+        pairs = [(number, address) for number in ROLE_IDS.values()]
+        answers = Manager(s, head["number"]).views("hasRole(uint64,address)", ["bool", "uint32"], pairs)
+        known[address] = {name: delay for name, (member, delay) in zip(ROLE_IDS, answers, strict=True) if member}
     found: dict[str, int] = known[address]
     return found
 

@@ -173,6 +173,11 @@ def test_check_against_another_book_names_the_entry(w3, book, path, wrong, told)
     assert differences(w3, book) == told
 
 
+def test_check_against_a_book_older_than_a_role_names_its_holder(w3, book):
+    del book["roles"]["reviewer"]
+    assert differences(w3, book) == {"holders of reviewer"}
+
+
 def test_check_of_an_incomplete_book_is_refused(w3, book):
     del book["contracts"]["Notary"]
     with pytest.raises(DeployError, match="lacks Notary"):

@@ -89,8 +89,8 @@ def test_deploy_for_a_safe_leaves_it_exactly_what_makes_the_deployment_complete(
     made = settings(tmp_path, safe=tmp_path / "acts.json")
     made.holders["administrator"] = owner
     done = run(url, deployer, made)
-    # Two bindings; seven targets of roles other than the administrator's; label and holder of six roles; the delay.
-    assert (done.sent, len(done.outstanding)) == (7, 2 + 7 + 6 * 2 + 1)
+    # Two bindings; seven targets of roles other than the administrator's; label and holder of seven roles; the delay.
+    assert (done.sent, len(done.outstanding)) == (7, 2 + 7 + 7 * 2 + 1)
     assert not made.book.exists() and partial(made.book).exists()
     with pytest.raises(DeployError, match="DeviceRegistry.certificate"):
         require(facts(w3, json.loads(partial(made.book).read_text())))

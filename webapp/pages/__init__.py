@@ -159,10 +159,10 @@ def json_response(model: Any) -> Response:
 
 
 def register(app: APIFlask) -> None:
-    from . import auditor, bundles, checks, months, operators, portfolio, public, statements, verify
+    from . import acts, auditor, bundles, checks, months, operators, portfolio, public, requests, statements, verify
 
-    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages):
+    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages, acts.pages):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
-    for blueprint in (bundles.html, operators.html, statements.html, verify.html):
+    for blueprint in (bundles.html, operators.html, acts.html, requests.html, statements.html, verify.html):
         app.register_blueprint(blueprint)

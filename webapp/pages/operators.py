@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from oracle.errors import ChainError
 from ..app import services
 from ..operators import (
     NONCE_SECONDS,
-    ROLE_WORDS,
+    Operator,
     begin,
     end,
     needs,
@@ -26,6 +27,7 @@ from ..operators import (
     spend_nonce,
 )
 from ..siwe import Message, SiweError, check_signature
+from . import acts, requests
 
 html = Blueprint("operators", __name__)
 
@@ -52,6 +54,12 @@ REFUSALS = {
     "not_before": lazy_gettext("The sign-in message is not valid yet."),
     "signature": lazy_gettext("The signature is not by this account."),
 }
+
+#: What may wait for an operator: how many, what they are, and where. Zero is not shown.
+WAITING: list[tuple[Callable[[Operator], int], Any, str]] = [
+    (requests.waiting, lazy_gettext("device requests to decide"), "/operators/requests"),
+    (acts.ready, lazy_gettext("planned acts to execute"), "/operators/administration"),
+]
 
 
 @html.get("/operators/sign-in")
@@ -115,7 +123,11 @@ def sign_out() -> Response:
 @needs()
 def home() -> str:
     """Who I am, what I may do, what waits for me."""
-    return render_template("operators/home.html", operator=signed_in(), role_words=ROLE_WORDS, json_url=None)
+    operator = signed_in()
+    assert operator is not None, "the view is not guarded"
+    own = services().desk.requests(operator.address)
+    waiting = [(count(operator), text, address) for count, text, address in WAITING]
+    return render_template("operators/home.html", waiting=waiting, own_requests=len(own), json_url=None)
 
 
 def _next() -> str:
