@@ -360,14 +360,14 @@ def seal_interim(config: OracleConfig, store: Store, now: int) -> list[Archive]:
         records = propose_interim(config, store, visibility=visibility, start=start, end=end) if start < end else []
         if not records:
             continue
-        archive = write_archive(
-            config.archive_folder,
-            records,
-            visibility=visibility,
-            policy=policy_of(config, {record.statement.device_id for record in records}),
-            kind=BatchKind.INTERIM,
-        )
+        policy = policy_of(config, {record.statement.device_id for record in records})
+        # Within one writing transaction: nobody else sees the archive before the database knows of it.
         with store.writing() as session:
+            if _interim_end(config, store, visibility) > start:
+                continue
+            archive = write_archive(
+                config.archive_folder, records, visibility=visibility, policy=policy, kind=BatchKind.INTERIM
+            )
             session.merge(batch_row(archive))
         log.info("sealed", root="0x" + archive.root.hex(), statements=len(records), kind="interim")
         sealed.append(archive)
@@ -379,17 +379,18 @@ def forget_unproposed(config: OracleConfig, store: Store, chain: ChainView) -> l
 
     Nobody was asked to sign these, and the next round seals the same time under another root. What the chain has stays.
     """
-    with store.session() as session:
-        known = {bytes.fromhex(root[2:]) for root in session.scalars(select(SealedBatch.root))}
     forgotten = []
-    for root in roots_in(config.archive_folder):
-        if root in known or read_archive(config.archive_folder, root).kind is not BatchKind.INTERIM:
-            continue
-        if chain.notarization(root).status is BatchStatus.NONE:
-            for suffix in ("json", "parquet"):
-                (config.archive_folder / f"{root.hex()}.{suffix}").unlink()
-            log.warning("left behind by a crash, removed", root="0x" + root.hex())
-            forgotten.append(root)
+    # Alone with the archives: another watcher may be about to enter the one that it just wrote.
+    with store.writing() as session:
+        known = {bytes.fromhex(root[2:]) for root in session.scalars(select(SealedBatch.root))}
+        for root in roots_in(config.archive_folder):
+            if root in known or read_archive(config.archive_folder, root).kind is not BatchKind.INTERIM:
+                continue
+            if chain.notarization(root).status is BatchStatus.NONE:
+                for suffix in ("json", "parquet"):
+                    (config.archive_folder / f"{root.hex()}.{suffix}").unlink()
+                log.warning("left behind by a crash, removed", root="0x" + root.hex())
+                forgotten.append(root)
     return forgotten
 
 

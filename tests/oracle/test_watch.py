@@ -1,7 +1,9 @@
 """Continuous mode on a real node whose time is moved: quarter hours as INTERIM batches, the day as a FINAL one."""
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -187,3 +189,47 @@ def test_forget_unproposed_removes_what_a_crash_left_and_nothing_else(plant, nod
         session.query(SealedBatch).delete()
     assert sealing.forget_unproposed(config, store, chain) == []
     assert roots_in(config.archive_folder) == [kept.root]
+
+
+def test_forget_unproposed_while_another_watcher_seals_waits_and_removes_nothing(plant, node, tmp_path, monkeypatch):
+    """A watcher starts in the moment in which another one wrote an archive that the database does not know of yet."""
+    config, store = plant
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))], now=FIRST + 71 * 900)
+    written, entered, begun, made = threading.Event(), threading.Event(), threading.Event(), sealing.batch_row
+
+    def enter(archive):
+        written.set()
+        assert begun.wait(30)
+        entered.wait(0.5)  # what would hurt happens in this time
+        return made(archive)
+
+    def start_beside():
+        assert written.wait(30)
+        begun.set()
+        gone = sealing.forget_unproposed(config, store, node.chain())
+        entered.set()
+        return gone
+
+    monkeypatch.setattr(sealing, "batch_row", enter)
+    with ThreadPoolExecutor() as pool:
+        gone = pool.submit(start_beside)
+        [sealed] = sealing.seal_interim(config, store, FIRST + 70 * 900)
+        assert gone.result(30) == []
+    assert roots_in(config.archive_folder) == [sealed.root]
+
+
+def test_seal_interim_by_two_watchers_at_once_seals_the_time_once(plant, tmp_path, monkeypatch):
+    """The second has other readings of the same quarter hours: they would be another root."""
+    config, store = plant
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))], now=FIRST + 71 * 900)
+    proposed = sealing.propose_interim
+
+    def first_of_two(*arguments, **period):
+        records = proposed(*arguments, **period)
+        monkeypatch.setattr(sealing, "propose_interim", proposed)
+        assert len(sealing.seal_interim(config, store, FIRST + 71 * 900)) == 1
+        return records
+
+    monkeypatch.setattr(sealing, "propose_interim", first_of_two)
+    assert sealing.seal_interim(config, store, FIRST + 70 * 900) == []
+    assert len(roots_in(config.archive_folder)) == 1
