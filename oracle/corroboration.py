@@ -154,6 +154,12 @@ def clear_sky_w(device: DeviceConfig, sun: SunDay) -> np.ndarray:
     return expected_w(device, _haurwitz(sun), np.full(SLOTS_PER_DAY, np.nan), sun)
 
 
+def clear_sky_bound_w(device: DeviceConfig, sun: SunDay) -> np.ndarray:
+    """Power in W per slot above which no sky explains a reading: cold cells, the device's own ratio, the policy's margin."""
+    cold = expected_w(device, _haurwitz(sun), np.zeros(SLOTS_PER_DAY), sun)
+    return cold * _ratio(device) * device.policy.corroboration.clear_sky_margin + 0.1 * device.capacity_w
+
+
 def _station_finding(device: DeviceConfig, profile: Profile, station: StationConfig, day: StationDay) -> StationFinding:
     policy, site = device.policy.corroboration, device.site
     offset = (
@@ -232,10 +238,7 @@ def _judge(
         lag * _MINUTES_PER_SLOT,
         best,
     )
-    bound = (
-        expected_w(device, clear_ghi, np.zeros(SLOTS_PER_DAY), sun) * _ratio(device) * policy.clear_sky_margin
-        + 0.1 * device.capacity_w
-    )
+    bound = clear_sky_bound_w(device, sun)
     figures["slots_above_clear_sky"] = above = int((pairs & (power > bound)).sum())
     fitted = device.performance is not None and device.performance.history_days >= policy.min_history_days
     figures["own_history"] = fitted

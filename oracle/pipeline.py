@@ -24,8 +24,10 @@ from . import review
 from .assessment import DayAssessment, assess, device_days, irradiance_days
 from .balance import balances, held_by_balance
 from .config import OracleConfig
+from .corroboration import clear_sky_bound_w
 from .domain import (
     DAY_SECONDS,
+    SLOT_SECONDS,
     SLOTS_PER_DAY,
     DayState,
     Profile,
@@ -38,6 +40,7 @@ from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
 from .sites import DeviceConfig, StationConfig, load_sites
 from .store import Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
+from .sun import sun_day
 from .units import utc_date
 
 log = structlog.get_logger("oracle.pipeline")
@@ -100,12 +103,14 @@ class AssessReport:
 class AssessedDay:
     """A device-day as the raw files alone show it, with the sha256 (hex, sorted) of those that speak of it.
 
-    ``said``: what the files say about slots on which they disagree, empty where they agree.
+    ``said``: what the files say about slots on which they disagree, empty where they agree. ``bound_wh``: of a held
+    solar day, the Wh per slot that no sky explains more of.
     """
 
     assessment: DayAssessment
     evidence: tuple[str, ...]
     said: tuple[Said, ...] = ()
+    bound_wh: tuple[int, ...] = ()
 
     @property
     def conflict(self) -> str:
@@ -158,7 +163,8 @@ def assess_raw(
         for station, _ in irradiance:
             evidence |= raw.files.get((f"station:{station.name}", slots.start), set())
         judged_alone = _judged_alone(device, slots, irradiance)
-        assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), tuple(said_of(device, slots, raw))))
+        said, bound_wh = tuple(said_of(device, slots, raw)), _bound_wh(device, judged_alone)
+        assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), said, bound_wh))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
     unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
@@ -188,6 +194,14 @@ def _judged_alone(
         if len(_JUDGED) > _JUDGED_AT_MOST:
             _JUDGED.popitem(last=False)
     return known
+
+
+def _bound_wh(device: DeviceConfig, day: DayAssessment) -> tuple[int, ...]:
+    if day.state is not DayState.HELD or not any(any(one.expected_wh) for one in day.corroboration.stations):
+        return ()
+    site = device.site
+    watts = clear_sky_bound_w(device, sun_day(site.latitude, site.longitude, site.altitude_m, day.start))
+    return tuple(round(one * SLOT_SECONDS / 3600) for one in watts.tolist())
 
 
 def _conflict(slots: DaySlots) -> str:
@@ -314,7 +328,7 @@ def _for_review(config: OracleConfig, day: AssessedDay, version: int) -> dict[st
     said = [
         {"sha256": one.sha256, "name": one.name, "slots": [[*pair] for pair in one.slots.items()]} for one in day.said
     ]
-    return {"profileHash": hashed, "conflict": day.conflict, "said": said}
+    return {"profileHash": hashed, "conflict": day.conflict, "said": said, "clearSkyBoundWh": list(day.bound_wh)}
 
 
 def _set(row: Version, values: Mapping[str, Any]) -> bool:

@@ -25,7 +25,8 @@ from oracle.domain import DAY_SECONDS
 from oracle.verify import pack_zip
 
 from .explorer import Explorer
-from .readings import OracleDays, device_days
+from .oracle_state import OracleState
+from .readings import device_days
 from .tables import CERTIFICATE, csv_cell
 from .words import isoday
 
@@ -57,7 +58,7 @@ class Audit:
 
 
 def audit(
-    ask: Explorer, oracle_days: OracleDays, first: int, last: int, *, seed: str | None, size: int, final_block: int | None
+    ask: Explorer, oracle_days: OracleState, first: int, last: int, *, seed: str | None, size: int, final_block: int | None
 ) -> Audit:  # fmt: skip
     """The period from the UTC day ``first`` to ``last``, both included (UTC seconds), with a sample of ``size`` statements.
 
@@ -198,7 +199,7 @@ def _by_device(rows: Iterable[dict[str, Any]], issued: dict[str, int]) -> list[d
 
 
 def _gaps(
-    ask: Explorer, oracle_days: OracleDays, first: int, end: int, final_block: int | None
+    ask: Explorer, oracle_days: OracleState, first: int, end: int, final_block: int | None
 ) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
     """Days of the period that are not notarized, of every device active then; and the energy (Wh) of those held."""
     gaps, held_wh = [], 0

@@ -7,23 +7,19 @@ asks it anything.
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, create_engine, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from oracle.archive import Archive, read_archive
 from oracle.domain import DAY_SECONDS, DayState
 from oracle.errors import OracleError
 from oracle.protocol import unpack_profile
-from oracle.store import DeviceDay
 
 from .catalogue import Catalogue
 from .explorer import Explorer
+from .oracle_state import OracleState
 
 KEPT_ARCHIVES = 32
 #: What the chain proves, in rising order; it outranks whatever the database says.
@@ -54,46 +50,8 @@ class Archives:
         return archive
 
 
-class OracleDays:
-    """Device-days of the oracle's database; nothing at all where there is none or it cannot be read."""
-
-    def __init__(self, url: str | None):
-        self._engine = _read_only(url) if url else None
-
-    def of(self, device_id: str) -> list[dict[str, Any]]:
-        """State and reason of each of a device's days."""
-        columns = (DeviceDay.start, DeviceDay.state, DeviceDay.reason, DeviceDay.energy_wh)
-        rows = self._rows(select(*columns).where(DeviceDay.device_id == int(device_id)))
-        return [{"start": r.start, "state": r.state.value, "reason": r.reason, "energy_wh": r.energy_wh} for r in rows]
-
-    def day(self, device_id: str, start: int) -> dict[str, Any] | None:
-        """A day's profile and assessment as the oracle has them."""
-        columns = (DeviceDay.state, DeviceDay.reason, DeviceDay.profile, DeviceDay.assessment)
-        rows = self._rows(select(*columns).where(DeviceDay.device_id == int(device_id), DeviceDay.start == start))
-        if not rows:
-            return None
-        row = rows[0]
-        return {"state": row.state.value, "reason": row.reason, "profile": row.profile, "assessment": row.assessment}
-
-    def _rows(self, query: Any) -> list[Any]:
-        if self._engine is None or query is None:
-            return []
-        try:
-            with Session(self._engine) as session:
-                return list(session.execute(query).all())
-        except (SQLAlchemyError, OverflowError, LookupError, ValueError):
-            return []
-
-
-def _read_only(url: str) -> Engine:
-    if url.startswith("sqlite:///") and "mode=ro" not in url:
-        path = Path(url.removeprefix("sqlite:///")).resolve()
-        return create_engine(f"sqlite:///{path.as_uri()}?mode=ro&uri=true")
-    return create_engine(url, execution_options={"postgresql_readonly": True})
-
-
 def device_days(
-    explorer: Explorer, oracle_days: OracleDays, device_id: str, final_block: int | None
+    explorer: Explorer, oracle_days: OracleState, device_id: str, final_block: int | None
 ) -> list[dict[str, Any]]:
     """Every known day of a device in exactly one state, with the reason where it is not certified. Oldest first."""
     days: dict[int, dict[str, Any]] = {}
@@ -114,7 +72,7 @@ def device_days(
 
 
 def day_profile(
-    explorer: Explorer, archives: Archives, oracle_days: OracleDays, device_id: str, start: int
+    explorer: Explorer, archives: Archives, oracle_days: OracleState, device_id: str, start: int
 ) -> dict[str, Any] | None:
     """One UTC day's slots with irradiance and findings; None where neither an archive nor the oracle has it."""
     row = explorer.day_statement(device_id, start)
