@@ -31,7 +31,8 @@ from .explorer import Explorer
 from .follower import Follower
 from .index import Contracts, Freshness, Index
 from .node import Node
-from .readings import Archives, OracleDays
+from .oracle_state import OracleState
+from .readings import Archives
 from .site_facts import SiteFacts
 from .tables import TECHNOLOGIES
 from .validation import Validator
@@ -65,7 +66,7 @@ class Services:
     catalogue: Catalogue
     desk: Desk
     archives: Archives
-    oracle_days: OracleDays
+    oracle_days: OracleState
     facts: SiteFacts
     chain: ChainView
     validator: Validator
@@ -154,7 +155,7 @@ def build_services(config: WebConfig) -> Services:
     )
     archives, chain = Archives(catalogue), ChainView(config.network)
     return Services(
-        config, book, index, node, follower, catalogue, Desk(config.state_folder / "operators.sqlite3"), archives, OracleDays(config.oracle_database_url), SiteFacts.load(config),
+        config, book, index, node, follower, catalogue, Desk(config.state_folder / "operators.sqlite3"), archives, OracleState(config.oracle_database_url), SiteFacts.load(config),
         chain, Validator(index, catalogue, archives, chain, node), Codes(book, node),
     )  # fmt: skip
 
