@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 from eth_account import Account
 
-from oracle import pipeline, review, sealing
+from oracle import decisions, pipeline, review, sealing
 from oracle import witness as witness_module
 from oracle.config import OracleConfig, WitnessConfig
 from oracle.domain import Batch, BatchKind, NotaryDomain
@@ -46,7 +46,7 @@ from tests.oracle.test_pipeline import DAY, FIRST, REVIEWER, configure, day_rows
 
 START_SECONDS = 60
 
-both = pytest.mark.parametrize("database", databases.KINDS, indirect=True)
+both = databases.both
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +268,7 @@ def test_sign_forged_review_decision_refuses(judge):
     assert caught.value.code == "recompute" and stranger.address in caught.value.reason
 
 
+@both
 def test_sign_day_held_and_rejected_by_a_reviewer_is_left_out_by_all(house, tmp_path):
     """The decision travels with the manifest; the witness follows it because the reviewer's signature holds."""
     other = House.__new__(House)
@@ -279,7 +280,7 @@ def test_sign_day_held_and_rejected_by_a_reviewer_is_left_out_by_all(house, tmp_
         write(other.folder, "meter-2.csv", day_rows(0, 70)),
     ]
     other.config, other.store = other.equip("oracle")
-    pipeline.decide(other.config, other.store, REVIEWER, 1, FIRST + DAY, "reject", "a slot is missing")
+    decisions.decide(other.config, other.store, REVIEWER, 1, FIRST + DAY, "reject", "a slot is missing")
     [other.archive] = sealing.seal(other.config, other.store)
     assert len(other.archive.manifest["reviewTrail"]) == 1
     assert len(other.witness(1).sign(other.proposal)) == 65
@@ -357,6 +358,7 @@ def _visibility(archive):
     return Visibility[archive.manifest["visibility"].upper()]
 
 
+@both
 def test_sign_next_batch_after_a_notarized_one_leaves_its_days_out(house, node):
     """Days of the same time that came late: the witness remembers which ones are notarized."""
     witness = house.witness(1)
@@ -654,6 +656,7 @@ def test_collect_coordinator_can_be_any_of_the_witnesses(house, node, coordinato
     assert len(house.chain.find_notarization(house.archive.root).signers) == 3
 
 
+@both
 def test_collect_three_witnesses_of_which_one_lies_and_one_sleeps_still_notarizes(tmp_path):
     """The coordinator, itself a signer, needs one more signature: the honest witness gives it, the others are named."""
     with nodes.anvil(tmp_path, witnesses=4) as node:
@@ -775,6 +778,7 @@ def test_sign_figures_that_differ_are_taken_within_tolerance_and_named_beyond(ho
     assert caught.value.device_days == ((own[0].statement.device_id, own[0].statement.start),)
 
 
+@both
 def test_collect_sends_the_assessments_to_a_witness_that_asks_for_them(house):
     proposal, own = with_figures(house, 0.0005)
     witness = house.witness(1)
