@@ -18,18 +18,19 @@ from webapp.config import RateLimits
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _world_module() -> Any:
-    """tests/webapp/world.py, under a name of its own: tests are not a package."""
-    if "wattmark_world" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("wattmark_world", Path(__file__).with_name("world.py"))
+def _module(name: str) -> Any:
+    """A file beside this one, under a name of its own: tests are not a package."""
+    known = f"wattmark_{name}"
+    if known not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known, Path(__file__).with_name(f"{name}.py"))
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
-        sys.modules["wattmark_world"] = module
+        sys.modules[known] = module
         spec.loader.exec_module(module)
-    return sys.modules["wattmark_world"]
+    return sys.modules[known]
 
 
-world_module = _world_module()
+world_module = _module("world")
 
 
 @contextmanager
@@ -75,6 +76,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def app(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     made = create_app(web_config(world, tmp_path_factory.mktemp("web")))
+    made.extensions["wattmark"].refresh()
+    return made
+
+
+@pytest.fixture(scope="session")
+def operators() -> Any:
+    """The helpers that sign in: tests/webapp/operators.py."""
+    return _module("operators")
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory, operators: Any) -> Iterator[Any]:
+    """The same world with every role held by an account of its own (``operators.OFFICES``). For tests that only read the chain."""
+    with new_world(tmp_path_factory.mktemp("office")) as made:
+        made.done = world_module.main_job(made)
+        operators.take_office(made)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def office_app(office: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    made = create_app(web_config(office, tmp_path_factory.mktemp("office-web")))
     made.extensions["wattmark"].refresh()
     return made
 

@@ -12,6 +12,12 @@ from flask.testing import FlaskClient
 #: anvil's own accounts are those of its well-known mnemonic.
 MNEMONIC = "test test test test test test test test test test test junk"
 ORIGIN = "http://localhost"
+#: Which of anvil's accounts holds which role in :func:`take_office`; 1 owns the devices, 3 has nothing to do with any.
+OFFICES = {
+    "administrator": 0, "registrar": 4, "factor publisher": 5, "guardian": 6, "reviewer": 7, "authoriser": 8, "transfer recorder": 9,
+    "adjustment recorder": 10,
+}  # fmt: skip
+OWNER, OTHER = 1, 3
 
 
 def key_of(number: int) -> Any:
@@ -55,3 +61,27 @@ def posting(token: str) -> dict[str, str]:
 def grant(world: Any, role: int, number: int, delay_seconds: int = 0) -> None:
     """Let anvil's account ``number`` hold a role."""
     world.send("AccessManager", "grantRole", role, world.account(number), delay_seconds)
+
+
+def take_office(world: Any) -> None:
+    """The role table of scripts/roles.py on the chain, each role held by an account of its own."""
+    from scripts.addresses import selectors
+    from scripts.roles import ADMINISTRATOR, ROLES
+
+    for role in ROLES:
+        for contract, signatures in role.functions.items():
+            if role is not ADMINISTRATOR:
+                target = world.contracts[contract].address
+                world.send("AccessManager", "setTargetFunctionRole", target, selectors(signatures), role.id)
+        if role is not ADMINISTRATOR:
+            world.send("AccessManager", "labelRole", role.id, role.name)
+            grant(world, role.id, OFFICES[role.name])
+
+
+def device_form(account: str, meter: str = "Maker 12345", **changes: str) -> dict[str, str]:
+    """A request for a device's registration as its form sends it."""
+    return {
+        "account": account, "meter": meter, "capacity_w": "6000", "kind": "1", "visibility": "1", "granularity": "86400",
+        "fuel_code": "F01040100", "technology_code": "T010100", "country": "US", "grid_zone": "RMPA", "active_from": "2016-07-01",
+        "evidence_hash": "", "evidence_name": "", "note": "", **changes,
+    }  # fmt: skip

@@ -1,7 +1,7 @@
 """Every route of the app, who may ask it and what they are answered. A route without an entry here fails.
 
-To add a role, name it in ``ROLES`` with how its client comes to be, and say in ``ANSWERS`` where it is answered otherwise
-than an anonymous visitor.
+``ANSWERS`` says what everybody is answered, or by role: "*" stands for whoever is signed in and not named. Who is signed in posts as
+the site's own pages do, with Origin and token; what is posted without them is in tests/webapp/test_sign_in.py.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from bs4 import BeautifulSoup
 from webapp.app import CSP
 from webapp.index import hex_id
 
-#: How a client of each role is made. Nobody signs in yet: everything here is for everybody.
-ROLES: dict[str, Callable[[Any], Any]] = {"anonymous": lambda app: app.test_client()}
+#: Who asks: nobody signed in, an account with nothing to do here, the devices' account, and the holder of each role.
+ROLES = ("anonymous", "other", "owner", "registrar", "factor publisher", "guardian", "authoriser", "transfer recorder", "adjustment recorder",
+         "reviewer", "administrator")  # fmt: skip
+SIGNED_IN = {"anonymous": 401, "*": 200}
 
 #: A list is asked for in four ways, a page in three.
 LISTS = (
@@ -41,7 +43,7 @@ ANSWERS: dict[str, int | dict[str, int]] = {
     "GET /verify": 200,
     "GET /verify.json": 200,
     "POST /verify": 400,  # no file was sent
-    "POST /checks/validate": 403,  # no token of ours was sent
+    "POST /checks/validate": {"anonymous": 403, "*": 303},  # only with a token of ours
     "GET /auditor.zip": 200,
     "GET /auditor/<name>": 200,
     "GET /bundles/statement/<root>/<device_id>/<int:start>.zip": 200,
@@ -59,12 +61,41 @@ ANSWERS: dict[str, int | dict[str, int]] = {
     "POST /relay/retirements.json": 413,
     "GET /relay/retirements/<request_id>.json": 404,
     "GET /relay/health.json": 404,
+    # Operators.
+    "GET /operators": SIGNED_IN,
+    "GET /operators/sign-in": {"anonymous": 200, "*": 302},
+    "GET /operators/sign-in/message.json": 200,
+    "POST /operators/sign-in.json": {"anonymous": 403, "*": 400},  # no token; no message
+    "POST /operators/sign-out": {"anonymous": 403, "*": 303},
+    "GET /operators/abi.json": 200,
+    "GET /operators/roles": 200,
+    "GET /operators/roles.json": 200,
+    "GET /api/v1/operators/roles": 200,
+    "GET /operators/requests": SIGNED_IN,
+    "GET /operators/requests/new": SIGNED_IN,
+    "POST /operators/requests": {"anonymous": 401, "*": 422},  # nothing is filled in
+    # The owner's own request: nobody else learns that it exists, but the registrar.
+    "GET /operators/requests/<int:number>": {"anonymous": 401, "owner": 200, "registrar": 200, "*": 404},
+    "POST /operators/requests/<int:number>/refuse": {
+        "anonymous": 401,
+        "registrar": 400,
+        "*": 403,
+    },  # no reason is given
+    "POST /operators/requests/<int:number>/withdraw": {
+        "anonymous": 401,
+        "owner": 409,
+        "registrar": 403,
+        "*": 404,
+    },  # withdrawn before
+    "GET /operators/factors": {"anonymous": 401, "factor publisher": 200, "*": 403},
+    "GET /operators/administration": SIGNED_IN,
 }
 #: Arguments that some need beside the values of their rule.
 QUERIES = {
     "GET /search": {"q": "SERF East"},
     "GET /api/v1/search": {"q": "SERF East"},
     "GET /api": {"module": "proxy", "action": "eth_blockNumber"},
+    "GET /operators/sign-in/message.json": {"address": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"},
 }
 FIVE = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -80,7 +111,43 @@ def rules_of(app: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def address_of(world, app, w) -> Callable[[str], str]:
+def world(office):
+    return office
+
+
+@pytest.fixture(scope="module")
+def app(office_app):
+    return office_app
+
+
+@pytest.fixture(scope="module")
+def client_of(app, operators) -> Callable[[str], Any]:
+    """A client of each role, and the headers that its posts carry."""
+
+    def made(role: str) -> tuple[Any, dict[str, str]]:
+        client = app.test_client()
+        if role == "anonymous":
+            return client, {}
+        number = {"other": operators.OTHER, "owner": operators.OWNER, **operators.OFFICES}[role]
+        return client, operators.posting(operators.sign_in(client, operators.key_of(number)))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def withdrawn(app, world, operators) -> str:
+    """Number of a request that the owner filed and withdrew."""
+    client = app.test_client()
+    posting = operators.posting(operators.sign_in(client, operators.key_of(operators.OWNER)))
+    filed = client.post(
+        "/operators/requests", data=operators.device_form(world.account(operators.OWNER)), headers=posting
+    )
+    assert client.post(f"{filed.headers['Location']}/withdraw", headers=posting).status_code == 303
+    return filed.headers["Location"].rpartition("/")[2]
+
+
+@pytest.fixture(scope="module")
+def address_of(world, app, w, withdrawn) -> Callable[[str], str]:
     """An address that a rule of the table answers."""
     s = app.extensions["wattmark"]
     root, job = "0x" + world.archives[0].root.hex(), s.validator.ask({"root": "0x" + world.archives[0].root.hex()})
@@ -98,6 +165,8 @@ def address_of(world, app, w) -> Callable[[str], str]:
         own["token"] = hex_id(world.done["outcome"] if "/outcome" in rule else world.done["tokens"][0])
         if "/retirement" in rule:
             own["token"] = "certificate"
+        if "/operators/requests/" in rule:
+            own["int:number"] = withdrawn
         if "/issue/" in rule:
             own["root"] = later
         own["name"] = "calldata-EnergyCertificate" if "clear-signing" in rule else "statements.csv"
@@ -116,13 +185,16 @@ def test_every_route_has_its_entry_and_every_entry_its_route(app):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_route_answers_each_role_as_the_table_says(app, address_of, role):
-    client = ROLES[role](app)
+def test_every_route_answers_each_role_as_the_table_says(client_of, address_of, role):
+    client, posting = client_of(role)
     found = {}
-    for entry, expected in ANSWERS.items():
+    # Signing out comes last, since it ends what the others need.
+    for entry, expected in sorted(ANSWERS.items(), key=lambda one: one[0].endswith("/sign-out")):
         method, rule = entry.split(" ", 1)
-        answer = client.open(address_of(rule), method=method, query_string=QUERIES.get(entry))
-        wanted = expected if isinstance(expected, int) else expected[role]
+        answer = client.open(
+            address_of(rule), method=method, query_string=QUERIES.get(entry), headers=posting if method != "GET" else {}
+        )
+        wanted = expected if isinstance(expected, int) else expected.get(role, expected.get("*"))
         if answer.status_code != wanted:
             found[entry] = (answer.status_code, answer.text[:200])
         # A picture for other sites is allowed less than a page.
@@ -158,6 +230,9 @@ def test_reads_change_nothing(app, client, address_of):
         with s.catalogue.connection() as db:
             for name in ("setting", "archive", "statement", "evidence", "job"):
                 counts[f"web.{name}"] = db.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]
+        with s.desk.connection() as db:
+            for name in ("sign_in", "spent_nonce", "request"):
+                counts[f"desk.{name}"] = db.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0]
         return counts
 
     before = counted()
