@@ -17,15 +17,14 @@ import argparse
 import hashlib
 import http.client
 import json
-import os
 import re
 import struct
 import sys
 import time
-import urllib.parse
 import urllib.request
 import zlib
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
 
 SCHEMA = "wattmark/bundle/1"
@@ -39,38 +38,21 @@ SLOT_SECONDS, DAY_SECONDS, MAX_DAYS, BYTES_PER_SLOT, CERTIFIED, INTERIM = 900, 8
 
 
 class Refused(ValueError):
-    """Bytes are not what they should be; the text says how."""
+    """Bytes are not what they should be; the text says how. ``verdict`` is what a check answers then, "" elsewhere."""
+
+    def __init__(self, reason: str, verdict: str = ""):
+        super().__init__(reason)
+        self.verdict = verdict
 
 
-class NodeFault(Exception):
-    """The node gave no usable answer, which says nothing about the chain."""
-
-
-def ensure(holds: Any, reason: str) -> None:
+def ensure(holds: Any, reason: str, verdict: str = "") -> None:
     if not holds:
-        raise Refused(reason)
+        raise Refused(reason, verdict)
 
 
 # ---- keccak-256: the permutation of FIPS 202 with the padding that Ethereum uses -------------------------------------
 
 _MASK = (1 << 64) - 1
-
-
-def _keccak_tables() -> tuple[list[int], list[tuple[int, int, int]]]:
-    constants, register = [], 1
-    for _ in range(24):
-        constants.append(0)
-        for j in range(7):
-            constants[-1] |= (register & 1) << (2**j - 1)
-            register = register << 1 ^ (0x171 if register & 0x80 else 0)
-    steps, x, y = [(0, 0, 0)], 1, 0
-    for t in range(24):
-        steps.append((x + 5 * y, y + 5 * ((2 * x + 3 * y) % 5), (t + 1) * (t + 2) // 2 % 64))
-        x, y = y, (2 * x + 3 * y) % 5
-    return constants, steps
-
-
-_ROUNDS, _STEPS = _keccak_tables()
 _CHI = [(i, i // 5 * 5 + (i + 1) % 5, i // 5 * 5 + (i + 2) % 5) for i in range(25)]
 
 
@@ -83,15 +65,19 @@ def keccak256(data: bytes) -> bytes:
     for at in range(0, len(padded), 136):
         for i, lane in enumerate(struct.unpack_from("<17Q", padded, at)):
             lanes[i] ^= lane
-        for constant in _ROUNDS:
+        register = 1
+        for _ in range(24):
             column = [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)]
             mixed = [column[x - 1] ^ (column[x - 4] << 1 & _MASK | column[x - 4] >> 63) for x in range(5)]
-            moved = [0] * 25
-            for source, target, turn in _STEPS:
-                lane = lanes[source] ^ mixed[source % 5]
-                moved[target] = (lane << turn | lane >> (64 - turn)) & _MASK
-            lanes = [moved[i] ^ ~moved[j] & moved[k] for i, j, k in _CHI]
-            lanes[0] ^= constant
+            lanes = [lane ^ mixed[i % 5] for i, lane in enumerate(lanes)]
+            x, y, moving = 1, 0, lanes[1]
+            for t in range(24):
+                x, y, turn = y, (2 * x + 3 * y) % 5, (t + 1) * (t + 2) // 2 % 64
+                moving, lanes[x + 5 * y] = lanes[x + 5 * y], (moving << turn | moving >> (64 - turn)) & _MASK
+            lanes = [lanes[i] ^ ~lanes[j] & lanes[k] for i, j, k in _CHI]
+            for j in range(7):
+                lanes[0] ^= (register & 1) << (2**j - 1)
+                register = register << 1 ^ (0x171 if register & 0x80 else 0)
     return struct.pack("<4Q", *lanes[:4])
 
 
@@ -99,10 +85,8 @@ def keccak256(data: bytes) -> bytes:
 
 _P = 2**256 - 2**32 - 977
 _N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-_G = (
-    0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798,
-    0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8,
-)
+_GX = 0x79BE667EF9DCBBAC55A06295CE870B07029BFCDB2DCE28D959F2815B16F81798
+_GY = 0x483ADA7726A3C4655DA4FBFC0E1108A8FD17B448A68554199C47D08FFB10D4B8
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -126,7 +110,7 @@ def recover(digest: bytes, signature: bytes) -> bytes:
     inverse = pow(r, -1, _N)
     for_g, for_point = -int.from_bytes(digest, "big") * inverse % _N, s * inverse % _N
     key: Any = None
-    table = (None, _G, point, _add(_G, point))
+    table = (None, (_GX, _GY), point, _add((_GX, _GY), point))
     for bit in range(255, -1, -1):
         key = _add(_add(key, key), table[(for_g >> bit & 1) + 2 * (for_point >> bit & 1)])
     ensure(key, "a signature is of no key")
@@ -166,7 +150,6 @@ def _rlp_item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if size > 55:
         size, at = int.from_bytes(data[at : at + size - 55], "big"), at + size - 55
     end, items = at + size, []
-    ensure(end <= len(data), "RLP is cut off")
     if kind == 0x80:
         return data[at:end], end
     while at < end:
@@ -219,41 +202,37 @@ def word(value: Any) -> bytes:
     return value.to_bytes(32, "big") if isinstance(value, int) else value.ljust(32, b"\0")
 
 
-def _dynamic(shape: Any) -> bool:
-    return shape in ("bytes", "string") or type(shape) is list or (type(shape) is tuple and any(map(_dynamic, shape)))
-
-
 def abi_decode(shapes: Any, data: bytes, base: int = 0) -> list[Any]:
     """Values of ``shapes``: int, bytes (also for addresses), str, list, tuple. Refused if ``data`` does not fit."""
+
+    def dynamic(shape: Any) -> bool:
+        return bool(re.search(r"bytes\b|string|\[\]", spell(shape)))
+
+    def uint(at: int, bits: int = 32) -> int:
+        value = int.from_bytes(data[at : at + 32], "big")
+        ensure(at + 32 <= len(data) and not value >> bits, f"ABI data is cut off or does not fit {bits} bits")
+        return value
+
+    def read(shape: Any, at: int) -> Any:
+        if isinstance(shape, tuple):
+            return tuple(abi_decode(shape, data, at))
+        if isinstance(shape, list):
+            most = MAX_SIGNATURES if dynamic(shape[0]) else len(data) // 32
+            ensure(uint(at) <= most, "an ABI array is too long")
+            return abi_decode(shape * uint(at), data, at + 32)
+        if shape in ("bytes", "string"):
+            content = data[at + 32 : at + 32 + uint(at)]
+            ensure(len(content) == uint(at), "ABI data is cut off")
+            return content if shape == "bytes" else content.decode("utf-8", "replace")
+        if shape == "address":
+            return uint(at, 160).to_bytes(20, "big")
+        return word(uint(at, 256))[: int(shape[5:])] if shape.startswith("bytes") else uint(at, int(shape[4:] or 1))
+
     values, at = [], base
     for shape in shapes:
-        values.append(_abi_value(shape, data, base + _abi_uint(data, at, 32) if _dynamic(shape) else at))
-        at += 32 * len(shape) if isinstance(shape, tuple) and not _dynamic(shape) else 32
+        values.append(read(shape, base + uint(at) if dynamic(shape) else at))
+        at += 32 * len(shape) if isinstance(shape, tuple) and not dynamic(shape) else 32
     return values
-
-
-def _abi_uint(data: bytes, at: int, bits: int) -> int:
-    value = int.from_bytes(data[at : at + 32], "big")
-    ensure(at + 32 <= len(data) and not value >> bits, f"ABI data is cut off or does not fit {bits} bits")
-    return value
-
-
-def _abi_value(shape: Any, data: bytes, at: int) -> Any:
-    if isinstance(shape, tuple):
-        return tuple(abi_decode(shape, data, at))
-    if isinstance(shape, list):
-        count = _abi_uint(data, at, 32)
-        ensure(count <= (MAX_SIGNATURES if _dynamic(shape[0]) else len(data) // 32), "an ABI array is too long")
-        return abi_decode(shape * count, data, at + 32)
-    if shape in ("bytes", "string"):
-        end = at + 32 + _abi_uint(data, at, 32)
-        ensure(end <= len(data), "ABI data is cut off")
-        return data[at + 32 : end] if shape == "bytes" else data[at + 32 : end].decode("utf-8", "replace")
-    if shape.startswith("bytes"):
-        return word(_abi_uint(data, at, 256))[: int(shape[5:])]
-    return (
-        _abi_uint(data, at, 160).to_bytes(20, "big") if shape == "address" else _abi_uint(data, at, int(shape[4:] or 1))
-    )
 
 
 # Events by name: which contracts emit them, their indexed fields, the others.
@@ -311,11 +290,11 @@ def batch_digest(batch: Batch, chain_id: int, notary: bytes) -> bytes:
 def profile_hash(start: int, duration: int, profile: bytes, salts: list[bytes]) -> bytes:
     """Hash of a period's readings, cut at UTC midnights; Refused if they are not as many as its slots and days."""
     end, hashes, at = start + duration, [], 0
-    ensure(start % SLOT_SECONDS == 0 and duration % SLOT_SECONDS == 0, "the period does not lie on 15-minute slots")
-    ensure(0 < duration <= MAX_DAYS * DAY_SECONDS, "the period is empty or longer than 31 days")
+    on_slots = start % SLOT_SECONDS == duration % SLOT_SECONDS == 0
+    ensure(on_slots and 0 < duration <= MAX_DAYS * DAY_SECONDS, "the period is not of 1 to 2,976 quarter hours")
     midnights = range(start - start % DAY_SECONDS, end, DAY_SECONDS)
-    ensure(len(profile) == duration // SLOT_SECONDS * BYTES_PER_SLOT, "there are not as many readings as slots")
-    ensure(len(salts) == len(midnights), "there are not as many salts as days")
+    fitting = len(profile) == duration // SLOT_SECONDS * BYTES_PER_SLOT and len(salts) == len(midnights)
+    ensure(fitting, "there are not as many readings as slots, or salts as days")
     for day, salt in enumerate(salts):
         seconds = min(end, midnights[day] + DAY_SECONDS) - max(start, midnights[day])
         stop = at + seconds // SLOT_SECONDS * BYTES_PER_SLOT
@@ -366,39 +345,39 @@ def fit(shape: Any, value: Any, where: str) -> Any:
     """``value`` with its hex and digits read, if it is of ``shape``; Refused naming ``where`` otherwise."""
     if isinstance(shape, tuple):
         return None if value is None else fit(shape[0], value, where)
+    if not isinstance(shape, str):
+        ensure(type(value) is type(shape) and len(value) <= MAX_ITEMS, f"{printable(where)} is of another kind")
+    if isinstance(shape, list):
+        return [fit(shape[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(shape, dict):
-        ensure(type(value) is dict and len(value) <= MAX_ITEMS, f"{printable(where)} is no object")
-        names = list(value) if "*" in shape else list(shape)
+        names = value if "*" in shape else shape
         ensure(set(value) == set(names), f"{printable(where)} has not exactly the fields {', '.join(names)}")
         return {name: fit(shape.get(name, shape.get("*")), value[name], f"{where}.{name}") for name in names}
-    if isinstance(shape, list):
-        ensure(type(value) is list and len(value) <= MAX_ITEMS, f"{printable(where)} is no list")
-        return [fit(shape[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    kind = shape.rstrip("0123456789")
-    size = shape[len(kind) :]
-    fits: dict[str, Any] = {
-        "uint": lambda: type(value) is int and 0 <= value < 1 << int(size),
-        "text": lambda: type(value) is str and len(value) <= int(size),
-        "decimal": lambda: re.fullmatch("0|[1-9][0-9]{0,77}", value) and int(value) < 1 << int(size),
-        "hex": lambda: re.fullmatch("0x([0-9a-f]{2})*", value) and (not size or len(value) == 2 + 2 * int(size)),
+    kind, is_text = shape.rstrip("0123456789"), type(value) is str
+    size = int(shape[len(kind) :] or 0)
+    fits = {
+        "uint": type(value) is int and 0 <= value < 1 << size,
+        "text": is_text and len(value) <= size,
+        "decimal": is_text and re.fullmatch("0|[1-9][0-9]{0,77}", value) and int(value) < 1 << size,
+        "hex": is_text and re.fullmatch("0x([0-9a-f]{2})*", value) and (not size or len(value) == 2 + 2 * size),
     }
-    ensure((kind == "uint" or type(value) is str) and fits[kind](), f"{printable(where)} is no {shape}")
+    ensure(fits[kind], f"{printable(where)} is no {shape}")
     return int(value) if kind == "decimal" else unhexed(value) if kind == "hex" else value
-
-
-def _whole(digits: str) -> int:
-    ensure(len(digits) <= 80 and digits.lstrip("-").isdigit(), "a number is not whole or too long")
-    return int(digits)
 
 
 def load_json(data: bytes, name: str) -> Any:
     """JSON without fractions; Refused if it is none. ``name`` is for the message."""
+
+    def whole(digits: str) -> int:
+        ensure(len(digits) <= 80 and digits.lstrip("-").isdigit(), "a number is not whole or too long")
+        return int(digits)
+
     depth = 0  # counted here, because Python crashes where somebody raised its own limit
     for bracket in re.sub(rb'"(?:[^"\\]|\\.)*"|[^][}{"]+', b"", data):
         depth += (bracket in b"[{") - (bracket in b"]}")
         ensure(depth < 32, f"{printable(name)} is too deep")
     try:
-        return json.loads(data.decode("utf-8"), parse_int=_whole, parse_float=_whole, parse_constant=_whole)
+        return json.loads(data.decode("utf-8"), parse_int=whole, parse_float=whole, parse_constant=whole)
     except (ValueError, RecursionError):
         raise Refused(f"{printable(name)} is not there or not readable JSON") from None
 
@@ -432,8 +411,7 @@ def pack_zip(members: dict[str, bytes]) -> bytes:
 
 def read_zip(data: bytes) -> dict[str, bytes]:
     """Members of a zip that :func:`pack_zip` made; nothing is unpacked, so nothing can swell or land elsewhere."""
-    members: dict[str, bytes] = {}
-    at = 0
+    members, at = dict[str, bytes](), 0
     while data[at : at + 4] == b"PK\3\4" and at + 30 <= len(data) and len(members) <= MAX_ITEMS:
         size, name_size = struct.unpack_from("<IH", data, at + 22)
         start = at + 30 + name_size
@@ -451,18 +429,16 @@ def attached(data: bytes) -> bytes:
 
 def read_members(path: str) -> dict[str, bytes]:
     """Members of a bundle by name: of the zip, or of the folder that it was unpacked to."""
-    inside = [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
-    members, left = {}, MAX_BYTES
-    for file in inside if os.path.isdir(path) else [path]:
-        name = os.path.relpath(file, path).replace(os.sep, "/")
-        if file == path or MEMBER.fullmatch(name):
-            whole = os.path.isfile(file) and not os.path.islink(file) and os.path.getsize(file) <= left
-            shown = printable(os.path.basename(file))
-            ensure(whole, f"{shown} is not there, no ordinary file, or with the others above {MAX_BYTES >> 20} MiB")
-            with open(file, "rb") as opened:
+    whole, members, left = Path(path), dict[str, bytes](), MAX_BYTES
+    for file in whole.rglob("*") if whole.is_dir() else [whole]:
+        name = file.relative_to(whole).as_posix()
+        if file == whole or MEMBER.fullmatch(name):
+            usual = file.is_file() and not file.is_symlink() and file.stat().st_size <= left
+            ensure(usual, f"{printable(file.name)} is not there, no ordinary file, or above 16 MiB with the others")
+            with file.open("rb") as opened:
                 members[name] = opened.read(left)
             left -= len(members[name])
-    return members if os.path.isdir(path) else read_zip(attached(members["."]))
+    return members if whole.is_dir() else read_zip(attached(members["."]))
 
 
 Event = namedtuple("Event", "name values transaction")
@@ -485,17 +461,14 @@ class Transaction:
             raise Refused("transactions.json has a receipt that is none") from None
         try:
             if proof is not None:
-                self._prove(**proof)
+                ensure(keccak256(proof["header"]) == self.block_hash, "the header does not hash to it")
+                fields, key = rlp_decode(proof["header"]), rlp_encode(big_endian(self.index))
+                self.number, self.time = (int.from_bytes(fields[i], "big") for i in (8, 11))
+                self.place = f"block {self.number}"
+                same = trie_value(fields[4], key, proof["transaction"]) == self.raw
+                ensure(same and trie_value(fields[5], key, proof["receipt"]) == self.receipt, "it holds another")
         except (ValueError, TypeError, IndexError) as fault:
             self.fault = f"The proof into {self.place} fails: {fault}."
-
-    def _prove(self, header: bytes, transaction: list[bytes], receipt: list[bytes]) -> None:
-        ensure(keccak256(header) == self.block_hash, "the header does not hash to it")
-        fields, key = rlp_decode(header), rlp_encode(big_endian(self.index))
-        self.number, self.time = int.from_bytes(fields[8], "big"), int.from_bytes(fields[11], "big")
-        self.place = f"block {self.number}"
-        ensure(trie_value(fields[4], key, transaction) == self.raw, "it holds another transaction")
-        ensure(trie_value(fields[5], key, receipt) == self.receipt, "it holds another receipt")
 
     def events(self, contracts: dict[str, bytes]) -> list[Event]:
         """The known events of a successful transaction that these contracts, and no others, emitted."""
@@ -536,15 +509,13 @@ class Bundle:
         wrong = [name for name in {**found, **text["members"]} if text["members"].get(name) != found.get(name)]
         ensure(not wrong, f"damaged, missing or not named by manifest.json: {printable(', '.join(wrong))}")
         self.chain_id, (self.kind, self.id) = manifest["chainId"], manifest["subject"].values()
-        named = self.kind in SUBJECTS and (self.id is None) == (self.kind == "statement")
-        ensure(named, "manifest.json does not say what the bundle is about")
+        ensure(self.kind in SUBJECTS and (self.id is None) == (self.kind == "statement"), "its subject is none")
         self.contracts = {name: entry["address"] for name, entry in manifest["contracts"].items()}
         self.code_hashes = {name: entry["codeHash"] for name, entry in manifest["contracts"].items()}
         self.relied_on = SUBJECTS[self.kind]
         ensure(set(self.relied_on) <= set(self.contracts), "manifest.json does not name the contracts")
         self.records = [Record(Statement(*one.pop("statement").values()), **one) for one in statements]
-        one_subject = self.records and (self.id is not None or len(self.records) == 1)
-        ensure(one_subject, "the bundle is about no statement, or about several without a certificate")
+        ensure(self.records and (self.id is not None or len(self.records) == 1), "its statements are none or too many")
         self.transactions = [Transaction(entry) for entry in transactions]
         self.events = [event for one in self.transactions for event in one.events(self.contracts)]
         self.archives = {name[9:]: content for name, content in members.items() if name.startswith("archives/")}
@@ -569,28 +540,21 @@ LINKS = {
 KEPT = ("uint40", "uint40", "uint40", "uint32", "uint64", "uint8", "uint8", "uint16")
 
 
-class Answer(Exception):
-    """What a check answers when it does not come to its good end."""
-
-
-def settle(when: Any, verdict: str, reason: str) -> None:
-    if when:
-        raise Answer(Finding(verdict, reason))
-
-
 class Node:
     """A JSON-RPC node that the user trusts. Once it has not answered, it is not asked again."""
 
     def __init__(self, url: str, chain_id: int):
-        ensure(urllib.parse.urlsplit(url).scheme in ("http", "https"), "--rpc is no http:// or https:// URL")
+        ensure(url.startswith(("http://", "https://")), "--rpc is no http:// or https:// URL")
         self.url, self.silent, self.answers = url, "", dict[str, Any]()
         try:
-            self.silent = "" if self.ask(quantity, "eth_chainId") == chain_id else "it is of another chain"
-        except NodeFault as fault:
-            self.silent = str(fault)
+            self.silent = (
+                "" if self.ask(lambda told: int(told, 16), "eth_chainId") == chain_id else "it is of another chain"
+            )
+        except Refused:
+            self.silent = self.silent or "it does not name its chain"
 
     def ask(self, read: Any, method: str, *params: Any) -> Any:
-        """The result of a call, read by ``read``. NodeFault without an answer, or with one that cannot be read."""
+        """The result of a call, read by ``read``. Nothing can be checked without one."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         try:
             if body not in self.answers and not self.silent:
@@ -599,12 +563,11 @@ class Node:
                     self.answers[body] = load_json(response.read(MAX_BYTES), "its answer")
         except (OSError, ValueError, http.client.HTTPException) as fault:
             self.silent = f"{type(fault).__name__} at {method}"
-        if self.silent:
-            raise NodeFault(self.silent)
+        ensure(not self.silent, f"The node gave no usable answer: {self.silent}.", CANNOT_CHECK)
         try:
             return read(self.answers[body]["result"])
         except (ValueError, TypeError, LookupError, AttributeError):
-            raise NodeFault(f"its answer to {method} cannot be read") from None
+            raise Refused(f"The node gave no usable answer: {method} cannot be read.", CANNOT_CHECK) from None
 
     def call(self, contract: bytes, signature: str, shapes: tuple[Any, ...], *words: Any) -> list[Any]:
         request = {"to": hexed(contract), "data": hexed(keccak256(signature.encode())[:4] + b"".join(map(word, words)))}
@@ -612,94 +575,71 @@ class Node:
 
     def block(self, by: str, name: str) -> Any:
         """Number and hash of a block by "Hash" or "Number", None if the node has none of this name."""
-        return self.ask(lambda b: b and (quantity(b["number"]), unhexed(b["hash"])), f"eth_getBlockBy{by}", name, False)
-
-    def receipt(self, transaction: str) -> Any:
-        """Block hash and logs of a transaction."""
-
-        def read(found: Any) -> Any:
-            logs = [(log["address"], log["topics"], log["data"]) for log in found["logs"]]
-            return unhexed(found["blockHash"]), [(unhexed(a), list(map(unhexed, t)), unhexed(d)) for a, t, d in logs]
-
-        return self.ask(read, "eth_getTransactionReceipt", transaction)
+        return self.ask(lambda b: b and (int(b["number"], 16), unhexed(b["hash"])), f"eth_getBlockBy{by}", name, False)
 
 
 class Check:
     """The four questions put to a bundle, with what its user trusts: a node, block hashes, addresses."""
 
     def __init__(self, bundle: Bundle, node: Node | None, anchors: set[bytes], trusted: set[bytes], depth: int | None):
-        self.bundle, self.node, self.anchors, self.trusted, self.depth = bundle, node, anchors, trusted, depth
-        self.notary = bundle.contracts["Notary"]
+        self.bundle, self.anchors, self.trusted, self.depth = bundle, anchors, trusted, depth
+        self.node, self.notary = node, bundle.contracts["Notary"]
 
     def findings(self) -> dict[str, Finding]:
-        records, contracts = self.bundle.records, self.bundle.contracts
-        roots = sorted({record.root for record in records})
-        claims = [] if self.bundle.id is None else [self.bundle.id]
-        appointing = [event.transaction for event in self.bundle.find("SignersSet")]
-        placed = [one for one in self.bundle.transactions if one.fault or one not in appointing]
-        return {
-            "data": self._worst(self.data, records),
-            "inclusion": self._worst(self.claim, claims, self.inclusion, records),
-            "finality": self._worst(self.finality, placed, self._notarized, roots),
-            "authority": self._worst(self.authority, roots, self.contract, contracts),
+        bundle = self.bundle
+        roots, claims = sorted({record.root for record in bundle.records}), [] if bundle.id is None else [bundle.id]
+        appointing = [event.transaction for event in bundle.find("SignersSet")]
+        placed = [one for one in bundle.transactions if one.fault or one not in appointing]
+        asked: dict[str, Any] = {
+            "data": {self.data: bundle.records},
+            "inclusion": {self.claim: claims, self.inclusion: bundle.records},
+            "finality": {self.finality: placed, self._notarized: roots},
+            "authority": {self.authority: roots, self.contract: bundle.contracts},
         }
-
-    @staticmethod
-    def _worst(check: Any, subjects: Any, other: Any = None, others: Any = ()) -> Finding:
-        found = []
-        for ask, subject in [(check, one) for one in subjects] + [(other, one) for one in others]:
-            try:
-                found.append(Finding(VERIFIED, ask(subject)))
-            except Answer as answer:
-                found.append(answer.args[0])
-            except NodeFault as fault:
-                found.append(Finding(CANNOT_CHECK, f"The node gave no usable answer: {fault}."))
-        return max(found, key=lambda finding: VERDICTS.index(finding.verdict))
+        return {
+            key: worst(answer(ask, one) for ask, many in asks.items() for one in many) for key, asks in asked.items()
+        }
 
     def _notarized(self, root: bytes) -> Event:
         events = self.bundle.find("Notarized", root=root)
-        settle(not events, NOT_FOUND, f"No transaction in this bundle notarizes root {hexed(root)}.")
+        ensure(events, f"No transaction in this bundle notarizes root {hexed(root)}.", NOT_FOUND)
         return events[0]
 
     def data(self, record: Record) -> str:
         statement, name = record.statement, record.root.hex()
         manifest, texts = self.bundle.archives.get(f"{name}.json"), self.bundle.archives.get(f"{name}.assessments")
-        try:
-            if manifest is not None:
-                signed = Batch(*self._notarized(record.root).values["batch"]).archive_hash
-                settle(keccak256(manifest) != signed, MISMATCH, "The archive's manifest is not the signed one.")
-                said = load_json(manifest, "the archive's manifest")
-                ensure(isinstance(said, dict) and said.get("root") == "0x" + name, "the archive is of another root")
-                wrong = texts is not None and said.get("assessments") != hexed(keccak256(texts))
-                settle(wrong, MISMATCH, "The assessments are not those that were signed.")
-            settle(not record.readings, CANNOT_CHECK, "The readings were left out, as those of private devices are.")
-            hashed = profile_hash(statement.start, statement.duration, **record.readings)
-            settle(hashed != statement.profile_hash, MISMATCH, "The readings do not hash to the statement.")
-            energy_wh = certified_wh(record.readings["profile"])
-        except Refused as fault:
-            raise Answer(Finding(MISMATCH, f"The data are not those of the statement: {fault}.")) from None
-        differs = f"The certified slots add up to {energy_wh} Wh, the statement says {statement.energy_wh} Wh."
-        settle(energy_wh != statement.energy_wh, MISMATCH, differs)
+        if manifest is not None:
+            signed = Batch(*self._notarized(record.root).values["batch"]).archive_hash
+            ensure(keccak256(manifest) == signed, "The archive's manifest is not the signed one.", MISMATCH)
+            said = load_json(manifest, "the archive's manifest")
+            ensure(isinstance(said, dict) and said.get("root") == "0x" + name, "the archive is of another root")
+            same = texts is None or said.get("assessments") == hexed(keccak256(texts))
+            ensure(same, "The assessments are not those that were signed.", MISMATCH)
+        ensure(record.readings, "The readings were left out, as those of private devices are.", CANNOT_CHECK)
+        hashed = profile_hash(statement.start, statement.duration, **record.readings)
+        ensure(hashed == statement.profile_hash, "The readings do not hash to the statement.", MISMATCH)
+        sum_wh, wh = certified_wh(record.readings["profile"]), statement.energy_wh
+        ensure(sum_wh == wh, f"The certified slots add up to {sum_wh} Wh, the statement says {wh} Wh.", MISMATCH)
         archive = "the archive's manifest is the signed one" if manifest else "the archive's manifest was left out"
-        return f"The readings hash to the statement, the certified slots add up to its {energy_wh} Wh; {archive}."
+        return f"The readings hash to the statement, the certified slots add up to its {wh} Wh; {archive}."
 
     def inclusion(self, record: Record) -> str:
         statement, root = record.statement, record.root
         reached = root_from_proof(statement_leaf(statement), record.proof)
-        settle(reached != root, MISMATCH, "The statement and its proof do not lead to the root.")
+        ensure(reached == root, "The statement and its proof do not lead to the root.", MISMATCH)
         event = self._notarized(root)
         batch, end = Batch(*event.values["batch"]), statement.start + statement.duration
-        outside = not batch.start <= statement.start <= end <= batch.end
-        settle(outside, MISMATCH, "The statement's period lies outside that of its batch.")
+        inside = batch.start <= statement.start <= end <= batch.end
+        ensure(inside, "The statement's period lies outside that of its batch.", MISMATCH)
         acts = self.bundle.find("Issued", "Corrected", id=token_id(statement), root=root)
-        other = any(act.values["profile_hash"] != statement.profile_hash for act in acts)
-        settle(other, MISMATCH, "The certificate was issued or corrected by another statement of this root.")
+        same = all(act.values["profile_hash"] == statement.profile_hash for act in acts)
+        ensure(same, "The certificate was issued or corrected by another statement of this root.", MISMATCH)
         if self.node:
             _, *kept, status, epoch = self.node.call(self.notary, "notarization(bytes32)", KEPT, root)
-            settle(not status, NOT_FOUND, "The Notary on the chain does not know the root.")
+            ensure(status, "The Notary on the chain does not know the root.", NOT_FOUND)
             figures = [batch.start, batch.end, batch.statements, batch.energy_wh, batch.kind, batch.signer_epoch]
-            settle([*kept, epoch] != figures, MISMATCH, "The Notary on the chain keeps other figures of this root.")
-            settle(status == 2, REVOKED, "The statement is in a batch that was notarized and has been revoked.")
+            ensure([*kept, epoch] == figures, "The Notary on the chain keeps other figures of this root.", MISMATCH)
+            ensure(status != 2, "The statement is in a batch that was notarized and has been revoked.", REVOKED)
         kind = "interim evidence" if batch.kind == INTERIM else "final"
         return f"It is one of {batch.statements} under {hexed(root)}, notarized as {kind} in {event.transaction.place}."
 
@@ -709,104 +649,111 @@ class Check:
         taken, said = [(number, 0)], f"The {kind} {number:#x} rests on statements that are all in their roots."
         if kind.endswith("retirement"):
             events = self.bundle.find("Retired", "RetiredBatch", contract=token, number=number)
-            settle(not events, NOT_FOUND, f"No transaction in this bundle is {kind} {number}.")
+            ensure(events, f"No transaction in this bundle is {kind} {number}.", NOT_FOUND)
             taken, place = retired_amounts(events[0]), events[0].transaction.place
             said = f"The {kind} {number} is in {place}, and all statements behind it in their roots."
         if token == "MitigationOutcome":
             taken = [source for outcome, grams in taken for source in self.converted(outcome, grams)]
-        behind: dict[int, list[Statement]] = {token_id(record.statement): [] for record in self.bundle.records}
-        for record in self.bundle.records:
-            certificate, hashed = token_id(record.statement), record.statement.profile_hash
-            acts = self.bundle.find("Issued", "Corrected", id=certificate, root=record.root, profile_hash=hashed)
-            settle(not acts, NOT_FOUND, f"No transaction here issues or corrects certificate {certificate:#x}.")
-            behind[certificate].append(record.statement)
-        strangers = {certificate for certificate, _ in taken} ^ set(behind)
-        settle(strangers, MISMATCH, f"The statements here are not those behind the {kind}.")
-        for certificate, statements in behind.items():
-            amount_wh = sum(amount for one, amount in taken if one == certificate)
-            excess = amount_wh > max(one.energy_wh for one in statements)
-            settle(excess, MISMATCH, f"More was taken of {certificate:#x} than any of its statements says.")
+        most: dict[int, int] = {}
+        for statement, root in ((record.statement, record.root) for record in self.bundle.records):
+            certificate, hashed = token_id(statement), statement.profile_hash
+            acts = self.bundle.find("Issued", "Corrected", id=certificate, root=root, profile_hash=hashed)
+            ensure(acts, f"No transaction here issues or corrects certificate {certificate:#x}.", NOT_FOUND)
+            most[certificate] = max(most.get(certificate, 0), statement.energy_wh)
+        ensure(
+            {one for one, _ in taken} == set(most), f"The statements here are not those behind the {kind}.", MISMATCH
+        )
+        for certificate, most_wh in most.items():
+            fits = sum(amount for one, amount in taken if one == certificate) <= most_wh
+            ensure(fits, f"More was taken of {certificate:#x} than any of its statements says.", MISMATCH)
         return said
 
     def converted(self, outcome: int, grams: int) -> list[tuple[int, int]]:
         """Certificates and Wh that were converted into an outcome of which ``grams`` are retired."""
-        events = self.bundle.find("Converted", outcome_id=outcome)
+        events = [event.values for event in self.bundle.find("Converted", outcome_id=outcome)]
         factors = self.bundle.find("FactorPublished", factor_id=outcome >> 224)
-        settle(not events or not factors, NOT_FOUND, f"No transaction here converts into {outcome:#x} by its factor.")
+        ensure(events and factors, f"No transaction here converts into {outcome:#x} by its factor.", NOT_FOUND)
         _, year, grams_per_mwh, *_ = factors[0].values["factor"]
-        total_g = 0
-        for one in (event.values for event in events):
+        for one in events:
             by_factor = one["co2e_g"] == one["amount_wh"] * grams_per_mwh // 1_000_000
             of_year = year == outcome >> 208 & 0xFFFF == time.gmtime(one["id"] >> 152 & (1 << 40) - 1).tm_year
-            settle(not (by_factor and of_year), MISMATCH, "A conversion is not by the factor of its zone and year.")
-            total_g += one["co2e_g"]
-        settle(grams > total_g, MISMATCH, "More was retired of an outcome than was converted into it.")
-        return [(event.values["id"], event.values["amount_wh"]) for event in events]
+            ensure(by_factor and of_year, "A conversion is not by the factor of its zone and year.", MISMATCH)
+        enough = grams <= sum(one["co2e_g"] for one in events)
+        ensure(enough, "More was retired of an outcome than was converted into it.", MISMATCH)
+        return [(one["id"], one["amount_wh"]) for one in events]
 
     def finality(self, one: Transaction) -> str:
-        settle(one.fault, MISMATCH, one.fault)
+        ensure(not one.fault, one.fault, MISMATCH)
         if one.block_hash in self.anchors and not one.unproven:
             return f"The transaction is in {one.place}, whose hash you gave."
         if not self.node:
             mend = f'no proof, because "{printable(one.unproven)}"' if one.unproven else "give --rpc or --anchor"
-            raise Answer(Finding(CANNOT_CHECK, f"Only the bundle says that {one.place} is of the chain; {mend}."))
+            raise Refused(f"Only the bundle says that {one.place} is of the chain; {mend}.", CANNOT_CHECK)
         known = self.node.block("Hash", hexed(one.block_hash))
-        gone = f"The node's chain does not have {one.place} with this hash."
-        settle(known is None or one.number not in (-1, known[0]), NOT_FOUND, gone)
-        settle(self.node.block("Number", hex(known[0])) != known, NOT_FOUND, gone)
+        there = known and one.number in (-1, known[0]) and self.node.block("Number", hex(known[0])) == known
+        ensure(there, f"The node's chain does not have {one.place} with this hash.", NOT_FOUND)
         if one.unproven:
-            found = self.node.receipt(hexed(keccak256(one.raw)))
-            settle(found != (one.block_hash, one.logs), NOT_FOUND, "The node does not have this receipt in this block.")
+            found = self.node.ask(place_and_logs, "eth_getTransactionReceipt", hexed(keccak256(one.raw)))
+            ensure(found == (one.block_hash, one.logs), "The node does not have this receipt in this block.", NOT_FOUND)
         last = self.node.block("Number", "finalized" if self.depth is None else "latest")
-        settle(last is None, CANNOT_CHECK, "The node does not say which blocks are final; give --confirmations.")
-        early = last[0] < known[0] + max(0, (self.depth or 0) - 1)
-        settle(early, NOT_FINAL, f"The transaction is in block {known[0]}, which may still be reorganised away.")
+        ensure(last, "The node does not say which blocks are final; give --confirmations.", CANNOT_CHECK)
+        late = last[0] >= known[0] + max(0, (self.depth or 0) - 1)
+        ensure(late, f"The transaction is in block {known[0]}, which may still be reorganised away.", NOT_FINAL)
         return f"The transaction is in block {known[0]}, which is final."
 
     def authority(self, root: bytes) -> str:
         event = self._notarized(root)
         batch, call = Batch(*event.values["batch"]), event.transaction.notarize_call(root)
-        settle(not call, CANNOT_CHECK, "The signatures are not in the notarizing transaction's own data.")
+        ensure(call, "The signatures are not in the notarizing transaction's own data.", CANNOT_CHECK)
         signed, signatures = call or (batch, [])
-        try:
-            signers = [recover(batch_digest(batch, self.bundle.chain_id, self.notary), one) for one in signatures]
-        except Refused as fault:
-            raise Answer(Finding(MISMATCH, f"The signatures do not hold: {fault}.")) from None
+        signers = [recover(batch_digest(batch, self.bundle.chain_id, self.notary), one) for one in signatures]
         agreed = signed == batch and signers == event.values["signers"] == sorted(set(signers))
-        settle(not agreed, MISMATCH, "The signatures are not by those whom the event names, each once, for this batch.")
+        by_others = "The signatures are not by those whom the event names, each once, for this batch."
+        ensure(agreed, by_others, MISMATCH)
         epoch = batch.signer_epoch
         sets = self.bundle.find("SignersSet", epoch=epoch)
         known = [(one.values["signers"], one.values["threshold"]) for one in sets]
         if self.node:
             shapes = (["address"], "uint8", "uint40", "uint40")
-            members, threshold, since, until = self.node.call(self.notary, "signerSet(uint16)", shapes, epoch)
-            known.append((members, threshold))
+            *named, since, until = self.node.call(self.notary, "signerSet(uint16)", shapes, epoch)
+            known.append(tuple(named))
             when = event.transaction.time or since
-            settle(not since <= when <= (until or when), MISMATCH, f"Epoch {epoch} was not the current one then.")
-        settle(not known, CANNOT_CHECK, f"The bundle does not say who the witnesses of epoch {epoch} are.")
-        settle(known[0] != known[-1], MISMATCH, f"The bundle names other witnesses of epoch {epoch} than the chain.")
+            ensure(since <= when <= (until or when), f"Epoch {epoch} was not the current one then.", MISMATCH)
+        ensure(known, f"The bundle does not say who the witnesses of epoch {epoch} are.", CANNOT_CHECK)
+        ensure(known[0] == known[-1], f"The bundle names other witnesses of epoch {epoch} than the chain.", MISMATCH)
         members, threshold = known[0]
         names = f"{len(signers)} of the {len(members)} witnesses of epoch {epoch} signed, where {threshold} are enough"
-        settle(not set(signers) <= set(members), MISMATCH, f"Others than the witnesses of epoch {epoch} signed.")
-        settle(len(signers) < max(1, threshold), MISMATCH, f"Only {names}.")
+        ensure(set(signers) <= set(members), f"Others than the witnesses of epoch {epoch} signed.", MISMATCH)
+        ensure(len(signers) >= max(1, threshold), f"Only {names}.", MISMATCH)
         used = [one.transaction for one in (event, *sets)]
         anchored = sets and all(one.block_hash in self.anchors and not one.unproven for one in used)
-        doubt = f"{names}, but that they are the witnesses only the bundle says."
-        settle(not self.node and not anchored, CANNOT_CHECK, doubt)
+        ensure(self.node or anchored, f"{names}, but that they are the witnesses only the bundle says.", CANNOT_CHECK)
         return f"{names}: {', '.join(map(checksummed, signers))}."
 
     def contract(self, name: str) -> str:
         address, shown = self.bundle.contracts[name], printable(name)
-        stranger = name in self.bundle.relied_on and self.trusted and address not in self.trusted
-        settle(stranger, MISMATCH, f"{shown} at {checksummed(address)} is not among the contracts that you trust.")
+        known = name not in self.bundle.relied_on or not self.trusted or address in self.trusted
+        ensure(known, f"{shown} at {checksummed(address)} is not among the contracts that you trust.", MISMATCH)
         if self.node:
             code = self.node.ask(unhexed, "eth_getCode", hexed(address), "latest")
-            settle(keccak256(code) != self.bundle.code_hashes[name], MISMATCH, f"{shown} has other code on the chain.")
+            ensure(keccak256(code) == self.bundle.code_hashes[name], f"{shown} has other code on the chain.", MISMATCH)
             for getter, other in LINKS.get(name, {}).items():
                 linked = other in self.bundle.relied_on and self.node.call(address, getter, ("address",))
                 bound = not linked or linked == [self.bundle.contracts[other]]
-                settle(not bound, MISMATCH, f"{shown} is not bound to this {other}.")
+                ensure(bound, f"{shown} is not bound to this {other}.", MISMATCH)
         return f"{shown} is what the bundle says."
+
+
+def answer(check: Any, subject: Any) -> Finding:
+    try:
+        return Finding(VERIFIED, check(subject))
+    except Refused as fault:
+        problem = str(fault) if fault.verdict else f"Something here is not what it must be: {fault}."
+        return Finding(fault.verdict or MISMATCH, problem)
+
+
+def worst(findings: Any) -> Finding:
+    return max(findings, key=lambda finding: VERDICTS.index(finding.verdict))
 
 
 # ---- what is shown ---------------------------------------------------------------------------------------------------
@@ -825,8 +772,12 @@ def unhexed(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
-def quantity(text: str) -> int:
-    return int(text[2:], 16)
+def place_and_logs(receipt: Any) -> Any:
+    """Block hash and logs of a receipt as a node tells it."""
+    logs = [
+        (unhexed(log["address"]), list(map(unhexed, log["topics"])), unhexed(log["data"])) for log in receipt["logs"]
+    ]
+    return unhexed(receipt["blockHash"]), logs
 
 
 def checksummed(address: bytes) -> str:
@@ -840,23 +791,18 @@ def utc(seconds: int) -> str:
 
 
 def retired_amounts(event: Event) -> list[tuple[int, int]]:
-    values = event.values
-    if event.name == "Retired":
-        return [(values["id"], values["amount"])]
-    return list(zip(values["ids"], values["amounts"]))  # noqa: B905 - strict= came with Python 3.10
+    told = event.values
+    return list(zip(told["ids"], told["amounts"])) if "ids" in told else [(told["id"], told["amount"])]  # noqa: B905
 
 
 def subject(bundle: Bundle) -> list[str]:
     """What the bundle is about, a line each."""
     lines = [] if bundle.id is None or bundle.kind.endswith("retirement") else [f"The {bundle.kind} {bundle.id:#x}"]
+    unit = "g CO2e" if bundle.kind.startswith("outcome") else "Wh"
     for event in bundle.find("Retired", "RetiredBatch", contract=bundle.relied_on[-1], number=bundle.id):
-        total, unit = (
-            sum(amount for _, amount in retired_amounts(event)),
-            "g CO2e" if len(bundle.relied_on) > 2 else "Wh",
-        )
-        details = event.values["details"]
+        total, (beneficiary, name, purpose, *_) = sum(a for _, a in retired_amounts(event)), event.values["details"]
         lines.append(f"The {bundle.kind} {bundle.id}: {total} {unit} by {checksummed(event.values['account'])}")
-        lines.append(f"for {printable(details[1])} ({checksummed(details[0])}), purpose: {printable(details[2])}")
+        lines.append(f"for {printable(name)} ({checksummed(beneficiary)}), purpose: {printable(purpose)}")
     for s in (record.statement for record in bundle.records):
         period = f"{utc(s.start)} to {utc(s.start + s.duration)}"
         lines.append(f"Statement of device {s.device_id}, {period}, version {s.version}: {s.energy_wh} Wh")
@@ -882,19 +828,19 @@ def main(arguments: list[str] | None = None) -> int:
         reason = str(fault) if isinstance(fault, Refused) else f"it cannot be read ({type(fault).__name__})"
         print(json.dumps({"schema": "wattmark/check/1", "refused": reason}) if options.json else f"refused: {reason}")
         return 2
-    headline = max((finding.verdict for finding in findings.values()), key=VERDICTS.index)
-    contracts = {name: checksummed(address) for name, address in bundle.contracts.items()}
-    blocks = [{"place": one.place, "hash": hexed(one.block_hash)} for one in bundle.transactions]
+    headline = worst(findings.values()).verdict
+    report: dict[str, Any] = {"schema": "wattmark/check/1", "headline": headline, "subject": subject(bundle)}
+    report["verdicts"] = {question: finding._asdict() for question, finding in findings.items()}
+    report["contracts"] = {name: checksummed(address) for name, address in bundle.contracts.items()}
+    report["blocks"] = [{"place": one.place, "hash": hexed(one.block_hash)} for one in bundle.transactions]
     if options.json:
-        verdicts = {question: finding._asdict() for question, finding in findings.items()}
-        facts = {"subject": subject(bundle), "chainId": bundle.chain_id, "contracts": contracts, "blocks": blocks}
-        print(json.dumps({"schema": "wattmark/check/1", "headline": headline, "verdicts": verdicts, **facts}, indent=1))
+        print(json.dumps({**report, "chainId": bundle.chain_id}, indent=1))
     else:
         answers = [f"  {question:<10}{found.verdict:<14}{found.reason}" for question, found in findings.items()]
-        relied_on = " and ".join(f"{name} {contracts[name]}" for name in bundle.relied_on)
+        relied_on = " and ".join(f"{name} {report['contracts'][name]}" for name in bundle.relied_on)
         rests = f"\nAll of this rests on {relied_on} of chain {bundle.chain_id}: compare with what is published."
-        places = [f"{block['place']}: {block['hash']}" for block in blocks]
-        print(*subject(bundle), "", headline.upper(), *answers, rests, *places, sep="\n")
+        places = [f"{block['place']}: {block['hash']}" for block in report["blocks"]]
+        print(*report["subject"], "", headline.upper(), *answers, rests, *places, sep="\n")
     return 0 if headline == VERIFIED else 3 if headline in (NOT_FINAL, CANNOT_CHECK) else 1
 
 

@@ -31,7 +31,7 @@ def said_by(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     places: list[ast.expr] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "settle", "_with"):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Finding", "Refused", "ensure", "_with"):
             places += node.args
         elif isinstance(node, ast.Assign | ast.Return) and node.value is not None:
             places.append(node.value)
