@@ -4,7 +4,6 @@ it, the model has to predict it, and what must always hold is checked on the cha
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from . import encoding, model
 from .bed import GAS, Inner, Outcome
 from .encoding import Batch, Details, Statement, Tree
+from .ledger import Ledger, always
 from .model import ADJUSTMENTS, ADMINISTRATOR, AUTHORISER, DAY, GUARDIAN, PUBLISHER, REGISTRAR, TRANSFERS, ZERO
 from .system import (
     ADAPTATION,
@@ -33,14 +33,16 @@ from .system import (
     device,
 )
 
-CERTIFICATE, OUTCOME, NOTARY, REGISTRY, FACTORS, MANAGER = (
+CERTIFICATE, OUTCOME, NOTARY, REGISTRY, FACTORS, MANAGER, OTHER_MANAGER = (
     "EnergyCertificate",
     "MitigationOutcome",
     "Notary",
     "DeviceRegistry",
     "EmissionFactors",
     "AccessManager",
+    "OtherManager",
 )
+MANAGED = (REGISTRY, NOTARY, CERTIFICATE, FACTORS, OUTCOME)
 HOUR = 3600
 ANY = st.integers(0, 2**16 - 1)
 
@@ -62,15 +64,6 @@ def step(**given: st.SearchStrategy) -> Callable:
         return rule(**given)(run)
 
     return wrap
-
-
-class InvariantBroken(AssertionError):
-    """What must always hold does not, by the chain's own words."""
-
-
-def always(holds: bool, what: str) -> None:
-    if not holds:
-        raise InvariantBroken(what)
 
 
 class Sealed:
@@ -95,16 +88,7 @@ class Bench(RuleBasedStateMachine):
         self.known: dict[bytes, tuple[Sealed, Statement]] = {}
         self.scheduled: list[tuple[str, Inner]] = []
         self.used: list[tuple[str, tuple]] = []  # signed retirements that were done
-        # From the chain's logs alone:
-        self.issued: Counter = Counter()
-        self.issued_by_root: Counter = Counter()
-        self.settled: Counter = Counter()
-        self.consumed: Counter = Counter()
-        self.converted: Counter = Counter()
-        self.converted_by_authorisation: Counter = Counter()
-        self.approvals: set[tuple[str, str]] = set()
-        self.retirements = {CERTIFICATE: 0, OUTCOME: 0}
-        self.certified: dict[int, list[tuple[int, int]]] = {}
+        self.ledger = Ledger(self.world, self.system.history)
         # Of the step that runs:
         self.acting: set[str] = set()
         self.signing: set[str] = set()
@@ -136,64 +120,14 @@ class Bench(RuleBasedStateMachine):
         if function.endswith("BySig"):
             self.signing.add(arguments[0])
         outcome = self.system.call(caller, target, function, *arguments, gas=gas)
-        self._absorb(outcome.logs)
+        self.ledger.absorb(outcome.logs)
         return outcome
-
-    # -- the ledger -------------------------------------------------------------------------------------------
-
-    def _absorb(self, logs: tuple) -> None:
-        corrected = {values[0] for contract, name, values in logs if name == "Corrected"}
-        for contract, name, values in logs:
-            if name == "Issued":
-                self._absorb_issue(*values[:2], values[3], corrected)
-            elif name == "Settled":
-                self.settled[values[0]] += values[2]
-            elif name == "Consumed":
-                self.consumed.update(dict_sum(values[1], values[2]))
-            elif name == "Converted":
-                _account, _certificate_id, outcome_id, amount_wh, co2e_g, rest = values
-                factor = self.world.factors.factors[outcome_id >> 224]
-                always(
-                    amount_wh * factor.grams_per_mwh == co2e_g * 10**6 + rest and rest < 10**6, "grams by the factor"
-                )
-                self.converted[outcome_id] += co2e_g
-                self.converted_by_authorisation[outcome_id >> 128 & 2**64 - 1] += co2e_g
-            elif name == "ApprovalForAll":
-                (self.approvals.add if values[2] else self.approvals.discard)((values[0], values[1]))
-            elif name in ("Retired", "RetiredBatch"):
-                self.retirements[contract] += 1
-                always(values[0] == self.retirements[contract], "retirements are numbered one after another")
-            elif name == "Observed":
-                self._absorb_observation(values)
-
-    def _absorb_issue(self, id_: int, root: bytes, energy_wh: int, corrected: set[int]) -> None:
-        if id_ not in self.issued:
-            device_id, start, duration = id_ >> 192, id_ >> 152 & 2**40 - 1, id_ >> 120 & 2**32 - 1
-            taken = self.certified.setdefault(device_id, [])
-            for other, end in taken:
-                always(start + duration <= other or end <= start, "a slot is certified once")
-            taken.append((start, start + duration))
-        else:
-            always(id_ in corrected, "a slot is certified once")
-        if id_ not in corrected:
-            self.issued_by_root[root] += energy_wh
-        self.issued[id_] += energy_wh
-
-    def _absorb_observation(self, values: tuple) -> None:
-        """What must hold inside a callback too."""
-        id_, _, _, issued_wh, notarized_wh, roomy, balances, retired = values
-        always(issued_wh <= notarized_wh, "issued <= notarized, inside a callback")
-        if roomy and id_ in self.converted:
-            always(balances + retired <= self.converted[id_], "conservation, inside a callback")
-        elif roomy:
-            gone = self.consumed[id_] + self.settled[id_]
-            always(balances + retired + gone <= self.issued[id_], "conservation, inside a callback")
 
     # -- invariants -------------------------------------------------------------------------------------------
 
     @invariant()
     def everything_holds(self) -> None:
-        ids, outcome_ids = tuple(self.issued), tuple(self.converted)
+        ids, outcome_ids = tuple(self.ledger.issued), tuple(self.ledger.converted)
         accounts, roots = self.system.accounts, tuple(sealed.root for sealed in self.sealed)
         devices = tuple(self.world.registry.devices)
         lists = (ids, outcome_ids, accounts, roots, devices)
@@ -204,7 +138,7 @@ class Bench(RuleBasedStateMachine):
         )
         self._check_holdings(words, ids, outcome_ids, accounts)
         self._check_roots(words, roots, len(ids) * (2 * len(accounts) + 2) + len(outcome_ids) * 2 * len(accounts))
-        self._check_authorisations()
+        self._check_authorisations(self.retired_before)
         self.acting.clear()
         self.signing.clear()
 
@@ -236,10 +170,10 @@ class Bench(RuleBasedStateMachine):
                 balances, ended = words[at : at + count], words[at + count : at + 2 * count]
                 at += 2 * count + (2 if token == CERTIFICATE else 0)
                 if token == CERTIFICATE:
-                    gone = self.consumed[id_] + self.settled[id_]
-                    always(self.issued[id_] == sum(balances) + sum(ended) + gone, "conservation of certificates")
+                    gone = self.ledger.consumed[id_] + self.ledger.settled[id_]
+                    always(self.ledger.issued[id_] == sum(balances) + sum(ended) + gone, "conservation of certificates")
                 else:
-                    always(self.converted[id_] == sum(balances) + sum(ended), "conservation of outcomes")
+                    always(self.ledger.converted[id_] == sum(balances) + sum(ended), "conservation of outcomes")
                 for account, balance, amount in zip(accounts, balances, ended, strict=True):
                     holdings[token, id_, account] = balance
                     retired[token, id_, account] = amount
@@ -248,7 +182,7 @@ class Bench(RuleBasedStateMachine):
         for (token, id_, account), balance in self.holdings_before.items():
             if holdings[token, id_, account] < balance:
                 may = account in self.acting | self.signing or any(
-                    (account, one) in self.approvals for one in self.acting
+                    (account, one) in self.ledger.approvals for one in self.acting
                 )
                 always(may, "only the holder moves tokens")
         self.holdings_before, self.retired_before = holdings, retired
@@ -256,16 +190,18 @@ class Bench(RuleBasedStateMachine):
     def _check_roots(self, words: list[int], roots: tuple, at: int) -> None:
         for i, root in enumerate(roots):
             issued_wh, notarized_wh, _ = words[at + 3 * i : at + 3 * i + 3]
-            always(self.issued_by_root[root] <= issued_wh <= notarized_wh, "issued <= notarized")
+            always(self.ledger.issued_by_root[root] <= issued_wh <= notarized_wh, "issued <= notarized")
 
-    def _check_authorisations(self) -> None:
-        for authorisation_id in self.world.outcome.authorisations:
-            if self.converted_by_authorisation[authorisation_id]:
+    def _check_authorisations(self, retired: dict[tuple[str, int, str], int]) -> None:
+        """Each one's cap, as the chain counts it, and what its mitigation levy cancelled, apart from all others."""
+        for authorisation_id, converted_g in self.ledger.converted_by_authorisation.items():
+            if authorisation_id:
                 terms = model.Authorisation(*self.bed.read(OUTCOME, "authorisation", authorisation_id))
-                always(
-                    terms.converted_g == self.converted_by_authorisation[authorisation_id] <= terms.cap_g,
-                    "authorised cap",
-                )
+                always(terms.converted_g == converted_g <= terms.cap_g, "authorised cap")
+                always(terms.state == self.ledger.states[authorisation_id], "states move one at a time")
+        own = self.bed.addresses[OUTCOME]
+        for outcome_id in self.ledger.converted:
+            always(retired[OUTCOME, outcome_id, own] == self.ledger.cancelled[outcome_id], "levies are cancelled")
 
     # -- choosing -------------------------------------------------------------------------------------------------
 
@@ -274,7 +210,12 @@ class Bench(RuleBasedStateMachine):
         return self.serial
 
     def holder_of(self, role: int) -> str:
-        """Somebody who may act in this role at once; who was given it at deployment, unless that changed."""
+        """Somebody who may act in this role at once, in any contract."""
+        self.put_in_order()
+        return self.member_of(role)
+
+    def member_of(self, role: int) -> str:
+        """Who was given the role at deployment, unless that changed."""
         first = HOLDERS_OF_ROLES[role]
         members = [first, *(account for of, account in self.world.access.members if of == role)]
         able = [one for one in members if self.world.access.has_role(role, one) == (True, 0)]
@@ -285,11 +226,24 @@ class Bench(RuleBasedStateMachine):
             able.append(first)
         return able[0]
 
+    def put_in_order(self) -> None:
+        """Contracts that are closed or ruled by the other manager come back to the roles."""
+        administrator, manager = HOLDERS_OF_ROLES[ADMINISTRATOR], self.bed.addresses[MANAGER]
+        for contract in MANAGED:
+            address = self.bed.addresses[contract]
+            if self.world.parts[contract].ruler != MANAGER:
+                self.prepare(administrator, OTHER_MANAGER, "updateAuthority", address, manager)
+            if self.world.access.closed.get(contract):
+                self.as_administrator(MANAGER, "setTargetClosed", address, False)
+                self.prepare(administrator, MANAGER, "setTargetClosed", address, False)
+
     def warp(self, seconds: int) -> None:
         self.system.set_time(self.world.now + seconds)
 
     def plan(self, caller: str, call: Inner) -> int:
         """Schedules the act, unless it is. From when on it may be done."""
+        if call.target != MANAGER:
+            self.put_in_order()
         when, _ = self.world.access.schedules.get(self.world.access._operation(caller, call), (0, 0))
         if when == 0 or when + model.Access.EXPIRATION <= self.world.now:
             self.prepare(caller, MANAGER, "schedule", self.bed.addresses[call.target], call, 0)
@@ -481,13 +435,6 @@ def amount_of(balance: int, share: int) -> int:
 SHARES = st.sampled_from((0, 0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11))
 
 
-def dict_sum(keys: Sequence[int], values: Sequence[int]) -> Counter:
-    total: Counter = Counter()
-    for key, value in zip(keys, values, strict=True):
-        total[key] += value
-    return total
-
-
 def distinct(statements: Sequence[Statement]) -> list[Statement]:
     """Without those whose period overlaps an earlier one's."""
     kept: list[Statement] = []
@@ -600,6 +547,31 @@ class RegistryRules:
         assert self.world.registry.terms_at(device_id, since) == (account, capacity_w)
         self.ask(REGISTRY, "device", device_id)
         self.ask(REGISTRY, "deviceOfMeter", self.world.registry.devices[device_id].meter_hash)
+
+
+class AccountRules:
+    @step(pick=ANY, owners=st.lists(st.integers(0, 4), min_size=1, max_size=3))
+    def change_accounts(self, pick: int, owners: list[int]) -> None:
+        """Several changes of account, some of which replace planned ones; what lies around them is issued afterwards."""
+        device_id = (1, 2, 4, 5)[pick % 4]
+        step_ = self.world.registry.devices[device_id].granularity
+        caller, changes = self.holder_of(REGISTRAR), []
+        for i, owner in enumerate(owners):
+            time = -(-self.world.now // step_) * step_ + (pick >> 3 * i) % 5 * step_
+            self.send(caller, REGISTRY, "setAccount", device_id, self.able()[owner], time)
+            changes.append(time)
+            if pick >> i & 1:
+                self.warp(step_)
+        self.system.set_time(max(self.world.now, *changes) + 2 * step_)
+        around = []
+        for time in sorted({time + ahead * step_ for time in changes for ahead in (-1, 0)}):
+            account, _, _ = self.bed.read(REGISTRY, "termsAt", device_id, time)
+            always(account == self.ledger.account_at(device_id, time), "the account at the start is paid")
+            profile = model.keccak(b"profile" + self.next_serial().to_bytes(4, "big"))
+            around.append(Statement(device_id, time, step_, 0, 1 + pick % 100, 0, profile))
+        sealed = self.seal(around)
+        for one in filter(self.world.certificate._is_free, around):
+            self.send(STRANGER, CERTIFICATE, "issue", sealed.root, one, sealed.tree.proof(one))
 
 
 STATEMENTS = st.lists(
@@ -842,7 +814,7 @@ class IssuingRules:
     @step(pick=ANY, twist=twists("issued", "stranger", "proof", "nobody", "no purpose", "backwards", straight=3))
     def issue_and_retire(self, pick: int, twist: str) -> None:
         sealed, statement = self.some_issuable(pick)
-        done = [one for one in self.known.values() if one[1].id in self.issued and one[1].version == 0]
+        done = [one for one in self.known.values() if one[1].id in self.ledger.issued and one[1].version == 0]
         if twist == "issued" and done:
             sealed, statement = done[pick % len(done)]
         proof = sealed.tree.proof(statement)
@@ -856,7 +828,7 @@ class IssuingRules:
         devices = list(self.world.registry.devices)
         self.ask(CERTIFICATE, "isCertified", devices[pick % len(devices)], FIRST_PERIOD + offset * HOUR, length)
         # Every id there is, and one that is a step longer, shorter or later, or not an id at all.
-        for id_ in list(self.issued)[pick % 3 :: 3]:
+        for id_ in list(self.ledger.issued)[pick % 3 :: 3]:
             step_ = self.world.registry.devices[id_ >> 192].granularity
             for near in (id_, id_ + (step_ << 120), id_ - (step_ << 120), id_ + (step_ << 152), id_ + 1):
                 self.ask(CERTIFICATE, "isIssued", near)
@@ -879,7 +851,7 @@ class CorrectionRules:
             _, statement = self.some_issuable(pick)
             latest[statement.id] = statement
         choice = list(latest.values())
-        issued = [one for one in choice if one.id in self.issued]
+        issued = [one for one in choice if one.id in self.ledger.issued]
         before = (issued if issued and pick % 4 else choice)[pick // 4 % len(issued if issued and pick % 4 else choice)]
         if twist == "fork" and before.version:
             before = before._replace(version=before.version - 1, energy_wh=before.previous_wh)
@@ -999,7 +971,7 @@ class TokenRules:
         if twist == "thief":
             caller = (*self.able(), STRANGER, HOLDERS_OF_ROLES[pick % 7])[pick % 7]
         elif twist == "operator":
-            friends = [one for owner, one in self.approvals if owner == account]
+            friends = [one for owner, one in self.ledger.approvals if owner == account]
             caller = friends[pick % len(friends)] if friends else STRANGER
         target = {"nowhere": ZERO, "contract": self.bed.addresses[REGISTRY]}.get(twist, self.able()[to])
         self.send(
@@ -1211,15 +1183,45 @@ class ConversionRules:
             live = [(one, terms.state) for one, terms in known.items() if terms.state < model.COMPLETED]
             live = live or [(one, t.state) for one, t in self.world.outcome.authorisations.items() if t.state < 4]
         id_, state = live[pick % len(live)]
-        calls = (
-            ("recordFirstTransfer", TRANSFERS),
-            ("recordAdjustmentPending", ADJUSTMENTS),
-            ("recordAdjustment", ADJUSTMENTS),
-        )
-        function, role = calls[(state - 1 + (twist == "step") * (1 + pick % 2)) % 3]
+        function, role = self.STATES[(state - 1 + (twist == "step") * (1 + pick % 2)) % 3]
         caller = HOLDERS_OF_ROLES[AUTHORISER] if twist == "stranger" else self.holder_of(role)
         evidence = model.NO_BYTES if twist == "evidence" else model.keccak(b"evidence")
         self.send(caller, OUTCOME, function, 1 if twist == "unknown" else id_, evidence)
+
+    @step(pick=ANY, steps=st.integers(1, 3))
+    def see_through(self, pick: int, steps: int) -> None:
+        """An authorisation that is converted under moves on; what it made may be used then, and nothing more be made."""
+        id_, account, balance = self._some_convertible(pick)
+        country = self.world.registry.devices[id_ >> 192].country
+        authorisation_id = self._authorise(0 if country == ZONES[0][1] else 1)
+        amount = max(1, balance // 3)
+        self.send(account, OUTCOME, "convert", (id_,), (amount,), authorisation_id)
+        outcome_id = next(one for one in reversed(self.ledger.converted) if one >> 128 & 2**64 - 1 == authorisation_id)
+        for function, role in self.STATES[:steps]:
+            self.send(self.holder_of(role), OUTCOME, function, authorisation_id, model.keccak(b"evidence"))
+            self.send(account, OUTCOME, "convert", (id_,), (1,), authorisation_id)
+        held = self.world.outcome.balances.get((outcome_id, account), 0)
+        if held:
+            self.send(account, OUTCOME, "retire", outcome_id, 1 + pick % held, self.details(pick))
+
+    def _some_convertible(self, pick: int) -> tuple[int, str, int]:
+        """A holding of some units of a certificate whose zone and year have a factor."""
+        for _ in range(2):
+            found = [
+                (i, a, b)
+                for (i, a), b in self.world.certificate.balances.items()
+                if b > 3 and a in self.able() and self.factor_of(i)
+            ]
+            if found:
+                break
+            self.stock(pick, CERTIFICATE, ())
+        return found[pick % len(found)]
+
+    STATES = (
+        ("recordFirstTransfer", TRANSFERS),
+        ("recordAdjustmentPending", ADJUSTMENTS),
+        ("recordAdjustment", ADJUSTMENTS),
+    )
 
     def _authorise(self, pick: int) -> int:
         id_ = 1000 + self.next_serial()
@@ -1310,13 +1312,44 @@ class AccessRules:
     def act(self, pick: int, who: int, twist: str) -> None:
         """A restricted act, by whoever holds its role or by somebody else. The denial is held to the matrix itself."""
         role, call = self._act(pick)
-        if role == ADMINISTRATOR and not twist:
+        ruler = self.world.parts[call.target].ruler
+        if role == ADMINISTRATOR and not twist and ruler == MANAGER:
             self.as_administrator(*call[:2], *call.arguments)
-        able = HOLDERS_OF_ROLES[ADMINISTRATOR] if role == ADMINISTRATOR else self.holder_of(role)
+        able = HOLDERS_OF_ROLES[ADMINISTRATOR] if role == ADMINISTRATOR or ruler != MANAGER else self.member_of(role)
         caller = self.PEOPLE[who] if twist == "other" else able
-        outcome = self.send(caller, *call[:2], *call.arguments)
-        if outcome.success:
-            always(self.bed.read(MANAGER, "hasRole", role, caller)[0], "only who has the role acts")
+        if self.send(caller, *call[:2], *call.arguments).success:
+            ruler = self.bed.names[self.bed.read(call.target, "authority")]
+            needed = role if ruler == MANAGER else ADMINISTRATOR
+            always(self.bed.read(ruler, "hasRole", needed, caller)[0], "only who has the role acts")
+            closed = self.bed.read(ruler, "isTargetClosed", self.bed.addresses[call.target])
+            always(not closed, "nobody acts where roles are closed out")
+
+    @step(pick=ANY, twist=twists("stranger", "hasty", "guardian"))
+    def close_or_open(self, pick: int, twist: str) -> None:
+        """A contract is closed to its roles, which stops no holder of tokens; the next act of a role may find it so."""
+        contract = MANAGED[pick % len(MANAGED)]
+        arguments = self.bed.addresses[contract], not self.world.access.closed.get(contract, False)
+        if twist != "hasty":
+            self.as_administrator(MANAGER, "setTargetClosed", *arguments)
+        caller = {"stranger": STRANGER, "guardian": HOLDERS_OF_ROLES[GUARDIAN]}.get(twist)
+        self.send(caller or HOLDERS_OF_ROLES[ADMINISTRATOR], MANAGER, "setTargetClosed", *arguments)
+
+    @step(pick=ANY, twist=twists("stranger", "hasty", "no code", "direct", "other"))
+    def hand_over(self, pick: int, twist: str) -> None:
+        """A contract goes to the other manager, in which the administrator alone may act, or comes back from it."""
+        contract = MANAGED[pick % len(MANAGED)]
+        ruler = self.world.parts[contract].ruler
+        heir = OTHER_MANAGER if ruler == MANAGER else MANAGER
+        arguments = self.bed.addresses[contract], ALICE if twist == "no code" else self.bed.addresses[heir]
+        caller = STRANGER if twist == "stranger" else HOLDERS_OF_ROLES[ADMINISTRATOR]
+        if twist == "direct":
+            self.send(caller, contract, "setAuthority", arguments[1])
+            return
+        if twist == "other":  # the manager that does not rule it
+            ruler = heir
+        if twist != "hasty" and ruler == MANAGER:
+            self.as_administrator(MANAGER, "updateAuthority", *arguments)
+        self.send(caller, ruler, "updateAuthority", *arguments)
 
     @step(pick=ANY, who=st.integers(0, 9), early=st.integers(0, 3), twist=twists("other", "early", straight=3))
     def schedule(self, pick: int, who: int, early: int, twist: str) -> None:
@@ -1399,6 +1432,13 @@ class AccessRules:
         role, account = members[pick % len(members)] if members else (1 + pick % 6, self.PEOPLE[who])
         confirmed = HOLDERS_OF_ROLES[role] if twist == "for another" else account
         self.send(account, MANAGER, "renounceRole", role, confirmed)
+
+    @invariant()
+    def contracts_are_ruled_as_handed_over(self) -> None:
+        contract = MANAGED[self.serial % len(MANAGED)]
+        address, ruler = self.bed.addresses[contract], self.world.parts[contract].ruler
+        assert self.bed.read(contract, "authority") == self.bed.addresses[ruler]
+        assert self.bed.read(MANAGER, "isTargetClosed", address) == self.world.access.closed.get(contract, False)
 
     @invariant()
     def members_are_as_granted(self) -> None:
@@ -1553,7 +1593,7 @@ class Notarizing(NotaryRules, Clock, Bench):
     pass
 
 
-class Issuing(IssuingRules, Clock, Bench):
+class Issuing(AccountRules, IssuingRules, Clock, Bench):
     pass
 
 
@@ -1585,6 +1625,7 @@ class WholeSystem(
     CorrectionRules,
     IssuingRules,
     NotaryRules,
+    AccountRules,
     RegistryRules,
     Clock,
     Bench,

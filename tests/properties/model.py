@@ -87,6 +87,7 @@ class Part:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.ruler = Access.name  # the AccessManager that its restricted functions ask
 
     def emit(self, event: str, *values: Any) -> None:
         self.world.logs.append((self.name, event, values))
@@ -97,6 +98,17 @@ class Part:
 
     def address(self) -> str:
         return self.world.addresses[self.name]
+
+    def authority(self, caller: str) -> str:
+        return self.world.addresses[self.ruler]
+
+    def setAuthority(self, caller: str, authority: str) -> None:
+        if caller != self.authority(caller):
+            raise Refusal("AccessManagedUnauthorized", caller)
+        if authority not in self.world.names:
+            raise Refusal("AccessManagedInvalidAuthority", authority)
+        self.ruler = self.world.names[authority]
+        self.emit("AuthorityUpdated", authority)
 
 
 # -- AccessManager ----------------------------------------------------------------------------------------
@@ -124,8 +136,10 @@ class Access(Part):
     name = "AccessManager"
     EXPIRATION = 7 * DAY
 
-    def __init__(self, world: World, deployer: str) -> None:
+    def __init__(self, world: World, deployer: str, name: str = name) -> None:
         super().__init__(world)
+        self.name = name
+        self.closed: dict[str, bool] = {}
         self.members: dict[tuple[int, str], Member] = {}
         self.function_roles: dict[tuple[str, str], int] = {}
         self.guardians: dict[int, int] = {}
@@ -142,6 +156,8 @@ class Access(Part):
 
     def _may(self, caller: str, target: str, function: str) -> tuple[bool, int]:
         """Whether at once, and else after how long; (False, 0) is never."""
+        if target != self.name and self.closed.get(target):
+            return False, 0
         role = ADMINISTRATOR if target == self.name else self.function_roles.get((target, function), ADMINISTRATOR)
         has, delay = self.has_role(role, caller)
         return (delay == 0, delay) if has else (False, 0)
@@ -149,7 +165,7 @@ class Access(Part):
     def check(self, caller: str, target: str, function: str, arguments: tuple) -> None:
         """What the modifier of a restricted function does."""
         if caller == self.address():
-            if self.world.executing == (target, function):
+            if self.world.executing == (self.name, target, function) and not self.closed.get(target):
                 return
             at_once, delay = False, 0
         else:
@@ -202,7 +218,7 @@ class Access(Part):
         when, _ = self.schedules.get(operation, (0, 0))
         scheduled = when != 0 and when + self.EXPIRATION > self.now
         nonce = self._consume(operation) if delay or scheduled else 0
-        before, self.world.executing = self.world.executing, (call.target, call.function)
+        before, self.world.executing = self.world.executing, (self.name, call.target, call.function)
         try:
             self.world.enter(self.address(), call)
         finally:
@@ -248,6 +264,18 @@ class Access(Part):
         self.guardians[role] = guardian
         self.emit("RoleGuardianChanged", role, guardian)
 
+    def setTargetClosed(self, caller: str, target: str, closed: bool) -> None:
+        self.check(caller, self.name, "setTargetClosed", (target, closed))
+        self.closed[self.world.names[target]] = closed
+        self.emit("TargetClosed", target, closed)
+
+    def isTargetClosed(self, caller: str, target: str) -> bool:
+        return self.closed.get(self.world.names[target], False)
+
+    def updateAuthority(self, caller: str, target: str, authority: str) -> None:
+        self.check(caller, self.name, "updateAuthority", (target, authority))
+        self.world.parts[self.world.names[target]].setAuthority(self.address(), authority)
+
     def _grant(self, role: int, account: str, delay: int) -> None:
         member = self.members.get((role, account))
         if member is None:
@@ -268,7 +296,7 @@ def restricted(act: Callable) -> Callable:
     """For the administrator or another role, as the AccessManager says."""
 
     def checked(self: Part, caller: str, *arguments: Any) -> Any:
-        self.world.access.check(caller, self.name, act.__name__, arguments)
+        self.world.parts[self.ruler].check(caller, self.name, act.__name__, arguments)
         return act(self, caller, *arguments)
 
     checked.__name__ = act.__name__
@@ -1268,19 +1296,22 @@ class Receiver(NamedTuple):
 class World:
     """The state of every contract, and what a call would do to it."""
 
-    def __init__(self, bed: Any, now: int, deployer: str, signers: Sequence[str], threshold: int) -> None:
+    def __init__(
+        self, bed: Any, now: int, deployer: str, signers: Sequence[str], threshold: int, administrator: str
+    ) -> None:
         self.now = now
         self.addresses: dict[str, str] = bed.addresses
         self.names: dict[str, str] = bed.names
         self.logs: list[tuple] = []
         self.receivers: dict[str, Receiver] = {}
-        self.executing: tuple[str, str] | None = None
+        self.executing: tuple[str, str, str] | None = None
         self.starving: dict[int | str, tuple] = {}  # certificate ids and receivers that have too little gas
         self.is_roomy = True
         self.totals_of: Sequence[str] = ()
         self._bed = bed
         self._separators: dict[str, bytes] = {}
         self.access = Access(self, deployer)
+        self.other_access = Access(self, administrator, "OtherManager")
         self.registry = Registry(self)
         self.notary = Notary(self, signers, threshold)
         self.certificate = Certificate(self)
@@ -1288,7 +1319,15 @@ class World:
         self.outcome = MitigationOutcome(self)
         self.parts = {
             part.name: part
-            for part in (self.access, self.registry, self.notary, self.certificate, self.factors, self.outcome)
+            for part in (
+                self.access,
+                self.other_access,
+                self.registry,
+                self.notary,
+                self.certificate,
+                self.factors,
+                self.outcome,
+            )
         }
         self.logs.clear()
 

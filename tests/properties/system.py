@@ -58,8 +58,11 @@ class System:
     def __init__(self, artifacts: Mapping[str, dict] | None = None, compares: bool = True) -> None:
         self.bed = Bed(NOW)
         self.compares = True
+        self.history: list[tuple] = []  # the events of the set-up
         self._deploy(artifacts or {name: beds.artifact(name) for name in beds.CONTRACTS})
-        self.world = model.World(self.bed, NOW, DEPLOYER, [key.address for key in WITNESSES[:3]], 2)
+        self.world = model.World(
+            self.bed, NOW, DEPLOYER, [key.address for key in WITNESSES[:3]], 2, HOLDERS_OF_ROLES[model.ADMINISTRATOR]
+        )
         self._add_receivers()
         self.accounts = (ALICE, BOB, CAROL, *self.receivers, ADAPTATION, self.bed.addresses["MitigationOutcome"])
         self.world.totals_of = self.accounts
@@ -172,8 +175,8 @@ class System:
     # -- deployment --------------------------------------------------------------------------------------------
 
     def _deploy(self, artifacts: Mapping[str, dict]) -> None:
-        def put(name: str, types: Sequence[str], *arguments: Any) -> str:
-            return self.bed.deploy(name, artifacts[name], types, arguments, DEPLOYER)
+        def put(name: str, types: Sequence[str], *arguments: Any, artifact: str = "") -> str:
+            return self.bed.deploy(name, artifacts[artifact or name], types, arguments, DEPLOYER)
 
         signers = [key.address for key in WITNESSES[:3]]
         manager = put("AccessManager", ["address"], DEPLOYER)
@@ -184,6 +187,8 @@ class System:
         )
         factors = put("EmissionFactors", ["address"], manager)
         put("MitigationOutcome", ["address", "address", "address", "string"], manager, certificate, factors, "o/")
+        # Another manager that an administrator may hand contracts to; it knows no role but the administrator's.
+        put("OtherManager", ["address"], HOLDERS_OF_ROLES[model.ADMINISTRATOR], artifact="AccessManager")
 
     def _add_receivers(self) -> None:
         addresses = self.bed.addresses
@@ -202,6 +207,7 @@ class System:
             outcome = self.call(caller, target, function, *arguments)
             if not outcome.success:
                 raise AssertionError(f"{target}.{function} reverts: {outcome.error}")
+            self.history += outcome.logs
 
         addresses = self.bed.addresses
         for (target, function), role in model.MATRIX.items():

@@ -1,6 +1,7 @@
 """Random histories of calls, each of them predicted by the model; docs/properties.md explains the machines."""
 
 import os
+import re
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.properties import bed, model
 from tests.properties.bed import ROOT
 from tests.properties.machines import MACHINES, Bench
+from tests.properties.mutants import MUTANTS
 from tests.properties.system import HISTOGRAM, Histogram, System
 
 STEPS = 50
@@ -97,3 +99,27 @@ def test_restricted_functions_in_sources_are_those_of_the_matrix():
 
 def test_actors_committed_were_compiled_from_their_source():
     assert bed.actors()["source"] == bed.source_hash(), "mend: python -m tests.properties.bed"
+
+
+def test_docs_name_every_machine_rule_and_planted_bug():
+    text = (ROOT / "docs" / "properties.md").read_text(encoding="utf-8")
+    for mutant in MUTANTS:
+        assert f"| {mutant.name} | {mutant.file} | {mutant.machine.__name__} |" in text
+    assert f"All {len(MUTANTS)} are caught" in text
+    for machine in MACHINES:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {machine.__name__} | ") and " %" in line)
+        assert rules_of(machine) == set(re.findall(r"(\w+) \d+ %", row)), machine.__name__
+
+
+def test_docs_name_tests_that_exist():
+    """What went wrong elsewhere is kept out by tests that are there."""
+    text = (ROOT / "docs" / "properties.md").read_text(encoding="utf-8").split("## What went wrong elsewhere")[1]
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*/test_*.py"))
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 15
+    for row in rows:
+        assert "`test_" in row or "`tests/" in row or "invariant *" in row, row
+        for name in re.findall(r"`(test_\w+)`", row):
+            assert f"def {name}(" in tests, name
+        for path in re.findall(r"`(tests/[\w/.]+)`", row):
+            assert (ROOT / path).exists(), path

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.properties.machines import Bench, InvariantBroken
+from tests.properties.ledger import InvariantBroken
+from tests.properties.machines import Bench
 from tests.properties.mutants import MUTANTS
 from tests.properties.system import System
 
