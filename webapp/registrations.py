@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from eth_utils.address import to_checksum_address
 from flask_babel import gettext, lazy_gettext
 
 from oracle.domain import DeviceKind, Visibility
 from oracle.protocol import keccak256
+
+from .siwe import read_address
 
 #: The registry's grid: a quarter hour, or a multiple that divides a day.
 GRANULARITIES = tuple(seconds for seconds in range(900, 86_401, 900) if 86_400 % seconds == 0)
@@ -87,7 +88,12 @@ class Registration:
             return value
 
         account = given("account")
-        if not re.fullmatch("0x[0-9a-fA-F]{40}", account) or not int(account, 16) or not _capitals_fit(account):
+        try:
+            account = read_address(account)
+            fine = int(account, 16) != 0
+        except ValueError:
+            fine = False
+        if not fine:
             wrong("account", gettext("This is not an address: 0x and 40 hex digits, capitals as they were given."))
         kinds, visibilities = "".join(map(str, map(int, KIND_WORDS))), "".join(map(str, map(int, VISIBILITY_WORDS)))
         choose = gettext("Choose one of the list.")
@@ -117,7 +123,7 @@ class Registration:
         if faults:
             raise FormFaults(faults)
         return cls(
-            to_checksum_address(account), capacity_w, kind, visibility, given("country"), granularity, fuel_code, technology_code,
+            account, capacity_w, kind, visibility, given("country"), granularity, fuel_code, technology_code,
             active_from or 0, given("grid_zone"), given("meter"), given("evidence_name"), given("evidence_hash"), given("note"),
         )  # fmt: skip
 
@@ -137,11 +143,6 @@ class Registration:
             "technologyCode": self.technology_code, "activeFrom": self.active_from, "activeUntil": NEVER,
             "gridZone": "0x" + self.grid_zone.encode().ljust(16, b"\0").hex(), "meterHash": self.meter_hash,
         }  # fmt: skip
-
-
-def _capitals_fit(address: str) -> bool:
-    digits = address[2:]
-    return digits in (digits.lower(), digits.upper()) or address == to_checksum_address(address)
 
 
 def _midnight(text: str) -> int | None:

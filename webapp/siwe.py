@@ -40,6 +40,15 @@ _MESSAGE = re.compile(
 )  # fmt: skip
 
 
+def read_address(text: str) -> str:
+    """The address in ``text`` with its EIP-55 capitals. Raises ValueError for anything else, and for capitals that do not fit."""
+    digits = text[2:]
+    plain = re.fullmatch("0x[0-9a-fA-F]{40}", text) and digits in (digits.lower(), digits.upper())
+    if not plain and (not re.fullmatch("0x[0-9a-fA-F]{40}", text) or text != to_checksum_address(text)):
+        raise ValueError(f"{text[:60]!r} is not an address")
+    return str(to_checksum_address(text))
+
+
 class SiweError(Exception):
     """A sign-in that is refused. ``field``: the part of the message that is wrong, ``message`` or ``signature`` for the whole."""
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from eth_utils.address import to_checksum_address
 from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from flask_babel import gettext, lazy_gettext
 
@@ -26,8 +25,8 @@ from ..operators import (
     site_origin,
     spend_nonce,
 )
-from ..siwe import Message, SiweError, check_signature
-from . import acts, requests
+from ..siwe import Message, SiweError, check_signature, read_address
+from . import acts, requests, reviews
 
 html = Blueprint("operators", __name__)
 
@@ -59,6 +58,7 @@ REFUSALS = {
 WAITING: list[tuple[Callable[[Operator], int], Any, str]] = [
     (requests.waiting, lazy_gettext("device requests to decide"), "/operators/requests"),
     (acts.ready, lazy_gettext("planned acts to execute"), "/operators/administration"),
+    (reviews.waiting, lazy_gettext("held days to decide"), "/operators/reviews"),
 ]
 
 
@@ -74,7 +74,7 @@ def sign_in_page() -> Response | str:
 def sign_in_message() -> Response:
     """The message for a wallet to sign, with a nonce of its own. Query: address."""
     try:
-        address = to_checksum_address(request.args.get("address", ""))
+        address = read_address(request.args.get("address", ""))
     except ValueError:
         abort(400, gettext("This is not an address: 0x and 40 hex digits, capitals as they were given."))
     origin, now = site_origin(), datetime.now(UTC).replace(microsecond=0)
