@@ -49,7 +49,7 @@ def create_account(key: KeyFile) -> str:
 def load_account(key: KeyFile) -> LocalAccount:
     """Decrypt a keystore (takes about a second, by design). Raises SecretError without quoting any secret."""
     try:
-        encrypted = json.loads(_read_secret(key.keystore))
+        encrypted = json.loads(read_secret(key.keystore))
         if not isinstance(encrypted, dict):
             raise TypeError
     except (ValueError, TypeError):
@@ -63,7 +63,7 @@ def load_account(key: KeyFile) -> LocalAccount:
 def keystore_address(key: KeyFile) -> str | None:
     """The address that a keystore states, without opening it; None where it states none."""
     try:
-        address = json.loads(_read_secret(key.keystore)).get("address")
+        address = json.loads(read_secret(key.keystore)).get("address")
     except (ValueError, AttributeError):
         raise SecretError("this is not a keystore (Web3 Secret Storage JSON)", file=key.keystore) from None
     return to_checksum_address(address) if is_address(address) else None
@@ -83,7 +83,7 @@ def create_device_key(folder: Path, device_id: int) -> Path:
 def load_device_key(folder: Path, device_id: int) -> bytes:
     """The 32 bytes that salt the profiles of ``device_id``."""
     file = device_key_file(folder, device_id)
-    key = _read_secret(file)
+    key = read_secret(file)
     if len(key) != DEVICE_KEY_BYTES:
         raise SecretError(f"a device key has {DEVICE_KEY_BYTES} bytes, this file has {len(key)}", file=file)
     return key
@@ -91,7 +91,7 @@ def load_device_key(folder: Path, device_id: int) -> bytes:
 
 def _password(file: Path) -> str:
     try:
-        password = _read_secret(file).decode().strip()
+        password = read_secret(file).decode().strip()
     except UnicodeDecodeError:
         password = ""
     if not password:
@@ -99,7 +99,8 @@ def _password(file: Path) -> str:
     return password
 
 
-def _read_secret(file: Path) -> bytes:
+def read_secret(file: Path) -> bytes:
+    """What a secret file holds; SecretError if it is not there or if others can read it."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:

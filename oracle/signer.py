@@ -1,8 +1,9 @@
 """Who signs: one small protocol, a key opened from its keystore here, or a signer that keeps it elsewhere.
 
 A remote signer is a JSON-RPC service such as Web3Signer: ``eth_accounts``, ``eth_signTransaction``,
-``eth_signTypedData_v4`` and ``eth_sign``. What it answers is checked before it is used: a transaction must say what
-was asked, to the last field, and every signature must recover to the configured address.
+``eth_signTypedData_v4`` and ``eth_sign``. Web3Signer has ``eth_signTypedData`` instead, which takes the data as JSON
+text, and hands methods that it does not know to its node. What a signer answers is checked before it is used: a
+transaction must say what was asked, to the last field, and every signature must recover to the configured address.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ from eth_typing import Hash32
 from .config import KeyFile, RemoteKey
 from .domain import Batch, NotaryDomain
 from .errors import ConfigError
-from .keys import load_account
+from .keys import load_account, read_secret
 from .protocol import batch_digest, batch_typed_data, keccak256
 from .verify import rlp_decode
 
 MAX_ANSWER_BYTES = 1 << 20
-_METHOD_NOT_FOUND = -32601
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 _LEGACY = ("nonce", "gasPrice", "gas", "to", "value", "data")
 _DYNAMIC_FEE = ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas", "to", "value", "data")
@@ -35,6 +35,10 @@ _DYNAMIC_FEE = ("chainId", "nonce", "maxPriorityFeePerGas", "maxFeePerGas", "gas
 
 class SignerError(ConfigError):
     """A remote signer refuses, lacks the account, or answers something else than what was asked."""
+
+
+class SignerRefused(SignerError):
+    """The signer answered with an error: it does not know the method or the account, or will not."""
 
 
 class SignerUnreachable(SignerError):
@@ -96,6 +100,11 @@ class RemoteSigner:
 
     @classmethod
     def open(cls, key: RemoteKey) -> RemoteSigner:
+        for file in (key.ca_file, key.certificate):
+            if file and not file.is_file():
+                raise SignerError(f"{file} is not there; the signer's ca_file and certificate are PEM files")
+        if key.certificate_key:
+            read_secret(key.certificate_key)
         signer = cls(key)
         accounts = signer._ask("eth_accounts")
         held = {str(one).lower() for one in accounts} if isinstance(accounts, list) else set()
@@ -122,9 +131,12 @@ class RemoteSigner:
         typed = batch_typed_data(batch, domain)
         try:
             answer = self._ask("eth_signTypedData_v4", self.address, typed)
-        except _MethodMissing:
-            # What Web3Signer calls it.
-            answer = self._ask("eth_signTypedData", self.address, typed)
+        except SignerRefused as refused:
+            # Web3Signer's node answered this, in whatever words, or nobody did: ask by the name that Web3Signer knows.
+            try:
+                answer = self._ask("eth_signTypedData", self.address, orjson.dumps(typed).decode())
+            except SignerRefused as again:
+                raise SignerError(f"{refused}; {again}") from None
         return self._checked(answer, batch_digest(batch, domain))
 
     def sign_message(self, message: bytes) -> bytes:
@@ -172,15 +184,10 @@ class RemoteSigner:
             answer = None
         error = answer.get("error") if isinstance(answer, dict) else None
         if isinstance(error, dict):
-            kind = _MethodMissing if error.get("code") == _METHOD_NOT_FOUND else SignerError
-            raise kind(f"the signer at {self._host} refuses {method}: {str(error.get('message'))[:200]}")
+            raise SignerRefused(f"the signer at {self._host} refuses {method}: {str(error.get('message'))[:200]}")
         if not isinstance(answer, dict) or "result" not in answer:
             raise SignerUnreachable(f"the signer at {self._host} gave no JSON-RPC answer (HTTP {status})")
         return answer["result"]
-
-
-class _MethodMissing(SignerError):
-    """The service does not know this method."""
 
 
 def open_signer(key: KeyFile | RemoteKey) -> Signer:

@@ -4,12 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from oracle import issuance
 from oracle.archive import read_archive
-from oracle.domain import BatchStatus, SagaState
+from oracle.checks import check_archive
+from oracle.domain import BatchStatus, DayState, SagaState, Verdict
+from oracle.keys import create_device_key
 from oracle.outbox import DriveTimeout, Outbox, SendPolicy
 from oracle.protocol import statement_fields, statement_leaf, token_id
 from oracle.store import SignedTransaction, Store
 from tests.oracle import databases, nodes
+from tests.oracle.test_issuance import adjust, signing
+from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
 
 QUICK = SendPolicy(poll_seconds=0.02, lease_seconds=0.5)
 DEVICE = 7
@@ -105,3 +110,30 @@ def test_drive_stuck_on_hardhat_is_replaced_by_enough_for_its_pool(node, chain, 
     assert driven.acts[0].transaction == new.hash
     assert chain.transaction_count(outbox.sender) == 1
     assert chain.notarization(batch.root).status is BatchStatus.OPEN
+
+
+@pytest.mark.slow
+def test_run_on_hardhat_takes_a_file_to_final_certificates_that_verify(node, chain, tmp_path):
+    """The whole way with one command, from rows of a meter to four verdicts, and nothing to do when run again."""
+    owner = node.w3.eth.accounts[5]
+    nodes.register_device(node, 1, owner)
+    config, store = configure(tmp_path / "oracle", device(1))
+    account = node.funded()
+    network = {"chain_id": node.config.chain_id, "addresses": str(node.config.addresses), "finality": 0}
+    config = adjust(config, node, account, network=network | {"rpc_urls": [node.url]})
+    create_device_key(config.device_keys_folder, 1)
+    file = write(tmp_path, "meter-1.csv", day_rows(0), day_rows(1))
+
+    def run():
+        return issuance.run(config, store, chain, account, [file], collect=signing(node))
+
+    report = run()
+    # One notarization of both days; how many certificates go into one transaction is the oracle's affair.
+    assert report["failed"] == [] and report["transactions"] >= 2 and report["pending"] == 0
+    assert states(store) == {(1, FIRST): DayState.FINAL, (1, FIRST + DAY): DayState.FINAL}
+    # Worked out by hand: 24 slots of 100 and 101 Wh in turn, see day_rows.
+    assert [chain.balance_of(owner, token_id(1, FIRST + day * DAY, DAY)) for day in (0, 1)] == [2_412, 2_412]
+    checks = check_archive(config.archive_folder, chain)
+    assert [one.result.headline for one in checks] == [Verdict.VERIFIED] * 2
+    block = chain.head().number
+    assert run()["transactions"] == 0 and chain.head().number == block

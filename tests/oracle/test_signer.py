@@ -42,7 +42,7 @@ class Service:
         self.account = account or Account.create()
         self.spoil = lambda method, result: result
         self.asked = []
-        self.missing = set()
+        self.missing = {}
         service = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ class Service:
         method, params = request["method"], request["params"]
         self.asked.append(method)
         if method in self.missing:
-            error = {"code": -32601, "message": "method not found"}
+            error = {"code": self.missing[method], "message": "method not found"}
             return {"jsonrpc": "2.0", "id": request["id"], "error": error}
         result = self.spoil(method, self.work(method, params))
         return result if isinstance(result, bytes) else {"jsonrpc": "2.0", "id": request["id"], "result": result}
@@ -85,7 +85,9 @@ class Service:
             return "0x" + bytes(self.account.sign_transaction(fields).raw_transaction).hex()
         if method in ("eth_signTypedData_v4", "eth_signTypedData"):
             assert params[0] == self.account.address
-            return "0x" + bytes(self.account.sign_message(encode_typed_data(full_message=params[1])).signature).hex()
+            # Web3Signer casts its parameters to strings: an object there is an error.
+            typed = json.loads(params[1]) if method == "eth_signTypedData" else params[1]
+            return "0x" + bytes(self.account.sign_message(encode_typed_data(full_message=typed)).signature).hex()
         assert method == "eth_sign", method
         return "0x" + bytes(self.account.sign_message(encode_defunct(hexstr=params[1])).signature).hex()
 
@@ -113,10 +115,19 @@ def test_sign_batch_and_message_remote_equal_the_local_signatures(service):
     assert message_signer(b"body", sign_message(remote, b"body")) == service.account.address
 
 
-def test_sign_batch_service_that_knows_the_method_by_its_older_name_is_asked_by_it(service):
-    service.missing = {"eth_signTypedData_v4"}
-    assert RemoteSigner(service.key).sign_batch(BATCH, DOMAIN)
+@pytest.mark.parametrize("code", [-32601, -32000])
+def test_sign_batch_service_that_hands_the_method_to_a_node_is_asked_as_web3signer_is(service, code):
+    """Its node's error may be any: geth does not know the method, others lack the account, or no node is there."""
+    service.missing = {"eth_signTypedData_v4": code}
+    local = as_signer(service.account)
+    assert RemoteSigner(service.key).sign_batch(BATCH, DOMAIN) == local.sign_batch(BATCH, DOMAIN)
     assert service.asked == ["eth_signTypedData_v4", "eth_signTypedData"]
+
+
+def test_sign_batch_service_that_knows_neither_name_says_both(service):
+    service.missing = {"eth_signTypedData_v4": -32601, "eth_signTypedData": -32601}
+    with pytest.raises(SignerError, match="refuses eth_signTypedData_v4: .*; .* refuses eth_signTypedData: "):
+        RemoteSigner(service.key).sign_batch(BATCH, DOMAIN)
 
 
 def test_sign_batch_signature_with_v_0_or_1_is_made_what_contracts_take(service):
@@ -207,8 +218,9 @@ def test_open_signer_that_sleeps_is_given_up_after_its_time(service):
     assert time.monotonic() - began < 0.9
 
 
-def test_open_signer_over_tls_needs_the_authority_it_was_told(service, tmp_path):
-    certificate, key = tmp_path / "signer.pem", tmp_path / "signer.key"
+def certified(folder, name):
+    """A new key with a certificate that it signed itself: ``(certificate, key)``."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     command = [
         "openssl",
         "req",
@@ -221,15 +233,54 @@ def test_open_signer_over_tls_needs_the_authority_it_was_told(service, tmp_path)
         "-days",
         "1",
     ]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command += ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+def secured(service, certificate, key, clients=None):
+    """``service`` over TLS from now on; where ``clients`` is given, only for who shows such a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
     service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
-    secure = replace(service.key, url=service.key.url.replace("http:", "https:"))
+    return replace(service.key, url=service.key.url.replace("http:", "https:"))
+
+
+def test_open_signer_over_tls_needs_the_authority_it_was_told(service, tmp_path):
+    certificate, key = certified(tmp_path, "signer")
+    secure = secured(service, certificate, key)
     with pytest.raises(SignerUnreachable, match="SSLError"):
         open_signer(secure)
     assert open_signer(replace(secure, ca_file=certificate)).address == service.account.address
+
+
+def test_open_signer_that_asks_for_a_certificate_is_shown_ours(service, tmp_path):
+    certificate, key = certified(tmp_path, "signer")
+    (ours, our_key), (others, other_key) = certified(tmp_path, "oracle"), certified(tmp_path, "stranger")
+    secure = replace(secured(service, certificate, key, clients=ours), ca_file=certificate)
+    with pytest.raises(SignerUnreachable):
+        open_signer(secure)
+    with pytest.raises(SignerUnreachable):
+        open_signer(replace(secure, certificate=others, certificate_key=other_key))
+    assert service.asked == []
+    signer = open_signer(replace(secure, certificate=ours, certificate_key=our_key))
+    assert signer.sign_batch(BATCH, DOMAIN) == as_signer(service.account).sign_batch(BATCH, DOMAIN)
+
+
+def test_open_signer_files_for_tls_that_are_missing_or_exposed_are_named(service, tmp_path):
+    certificate, key = certified(tmp_path, "oracle")
+    key.chmod(0o644)
+    for wrong, said in (
+        ({"ca_file": tmp_path / "ca.pem"}, "ca.pem is not there"),
+        ({"certificate": tmp_path / "x.pem", "certificate_key": key}, "x.pem is not there"),
+        ({"certificate": certificate, "certificate_key": key}, "oracle.key: others can read this file"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            open_signer(replace(service.key, **wrong))
+    assert service.asked == []
 
 
 def test_load_config_remote_key(tmp_path):
