@@ -88,20 +88,19 @@ class ChainView:
         view.check_identity()
         return view
 
-    def check_identity(self) -> None:
-        """ChainError if a node is of another chain or a contract's code differs; the code is read once."""
+    def check_identity(self, *, code_again: bool = False) -> None:
+        """ChainError if a node is of another chain or a contract's code differs; the code is read once, or again."""
         self._nodes.check_chain()
-        if self._code_checked:
+        if self._code_checked and not code_again:
             return
-        for deployment in self.book.contracts.values():
-            address = deployment.address
-            code = self._code(address)
-            if not code:
-                raise ChainError(
-                    f"there is no contract {deployment.name} at {address}; is the address book of this chain?"
-                )
-            if keccak256(code) != deployment.code_hash:
-                raise ChainError(f"the code of {deployment.name} at {address} is not the one in the address book")
+        contracts = list(self.book.contracts.values())
+        codes = self.request_many([("eth_getCode", [one.address, "latest"]) for one in contracts])
+        for deployment, code in zip(contracts, codes, strict=True):
+            name, address = deployment.name, deployment.address
+            if len(code) <= 2:
+                raise ChainError(f"there is no contract {name} at {address}; is the address book of this chain?")
+            if keccak256(bytes.fromhex(code[2:])) != deployment.code_hash:
+                raise ChainError(f"the code of {name} at {address} is not the one in the address book")
         self._code_checked = True
 
     @property
@@ -346,9 +345,6 @@ class ChainView:
         self.address(name)
         return self._contracts[name]
 
-    def _code(self, address: str) -> bytes:
-        return self._nodes.read(lambda w3: bytes(w3.eth.get_code(to_checksum_address(address))))
-
     def _logs(self, query: Any) -> list[Event]:
         def ask(w3: Web3) -> list[Event]:
             return [event for log in w3.eth.get_logs(query) if (event := self._decode_log(log))]
@@ -432,7 +428,7 @@ class Chain(ChainView):
         Where nodes must agree, all of them get the bytes: one that takes them and keeps them to itself holds up nothing.
         What the text says decides nothing; whether a node knows the transaction is asked separately.
         """
-        self.check_identity()
+        self.check_identity(code_again=True)
         taken, refusal, silent = False, None, None
         for node in self._nodes.in_order():
             answer: Any = None

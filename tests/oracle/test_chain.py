@@ -228,3 +228,18 @@ def test_check_identity_node_switches_chain_raises(tmp_path):
         node.rpc("anvil_setChainId", 99)
         with pytest.raises(ChainError, match="chain 99"):
             chain.check_identity()
+
+
+def test_send_contract_whose_code_was_exchanged_raises_and_sends_nothing(tmp_path):
+    """As behind a proxy's upgrade, or on a node that was reset: it is found out before each send, not only at the start."""
+    with nodes.anvil(tmp_path) as node:
+        chain, account = Chain.open(node.config), node.funded()
+        fields = {"chainId": nodes.CHAIN_ID, "nonce": 0, "gas": 21_000, "gasPrice": 2 * 10**9, "value": 0, "data": b""}
+        raw = account.sign_transaction(fields | {"to": account.address}).raw_transaction
+        node.rpc("anvil_setCode", chain.address("Notary"), "0x6000")
+        with pytest.raises(ChainError, match="code of Notary"):
+            chain.send(raw)
+        assert chain.transaction_count(account.address) == 0
+        node.rpc("anvil_setCode", chain.address("Notary"), "0x")
+        with pytest.raises(ChainError, match="no contract Notary"):
+            chain.send(raw)
