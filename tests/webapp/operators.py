@@ -68,14 +68,16 @@ def take_office(world: Any) -> None:
     from scripts.addresses import selectors
     from scripts.roles import ADMINISTRATOR, ROLES
 
+    manager, calls = world.contracts["AccessManager"], []
     for role in ROLES:
+        if role is ADMINISTRATOR:
+            continue
         for contract, signatures in role.functions.items():
-            if role is not ADMINISTRATOR:
-                target = world.contracts[contract].address
-                world.send("AccessManager", "setTargetFunctionRole", target, selectors(signatures), role.id)
-        if role is not ADMINISTRATOR:
-            world.send("AccessManager", "labelRole", role.id, role.name)
-            grant(world, role.id, OFFICES[role.name])
+            asked = [world.contracts[contract].address, selectors(signatures), role.id]
+            calls.append(manager.encode_abi("setTargetFunctionRole", asked))
+        calls.append(manager.encode_abi("labelRole", [role.id, role.name]))
+        calls.append(manager.encode_abi("grantRole", [role.id, world.account(OFFICES[role.name]), 0]))
+    world.send("AccessManager", "multicall", calls)
 
 
 def device_form(account: str, meter: str = "Maker 12345", **changes: str) -> dict[str, str]:
