@@ -31,6 +31,14 @@ def test_notarize_final_batch_is_kept_chained_and_told(world, day):
     assert plain(world.notary.notarization(batch.root)) == record
 
 
+def test_notarize_record_lies_in_one_slot(world, day):
+    root = world.notarize(day(0)).root
+    starts = [int.from_bytes(keccak(root + position.to_bytes(32, "big")), "big") for position in range(12)]
+    words = [[int(web3.eth.get_storage_at(world.notary.address, at + n).hex(), 16) for n in (0, 1)] for at in starts]
+    assert sorted(bool(first) for first, _ in words) == [False] * 11 + [True]
+    assert not any(second for _, second in words)
+
+
 def test_notarize_second_batch_builds_on_the_first(world, day):
     send(world, world.batch([day(0)]))
     first = bytes(world.notary.head())

@@ -1,13 +1,16 @@
 """Hostile receivers: whatever they do inside a receipt, caps hold and nothing is issued twice"""
 
 import pytest
+from brownie import accounts
 from eth_utils import keccak
 
 from tests.contracts.reference import DAY, Statement
-from tests.contracts.world import JULY_2016
+from tests.contracts.signing import sign
+from tests.contracts.world import HOLDER_KEY, JULY_2016, now
 
 FIRST, SECOND = Statement(3, JULY_2016), Statement(3, JULY_2016 + DAY)
 THIRD = Statement(3, JULY_2016 + 2 * DAY)
+SIGNED = Statement(1, JULY_2016)  # what a signed retirement is about; the attacker only sends it
 
 
 @pytest.fixture
@@ -172,6 +175,18 @@ def test_issue_and_retire_calls_nobody(world, attacker):
     assert world.certificate.retiredOf(attacker, FIRST.id) == 20_000
 
 
+def signed_retirement(world, kind, *what):
+    account, deadline = accounts.add(HOLDER_KEY).address, now() + 3_600
+    signature = sign(world, kind, (account, *what, world.details(), 0, deadline))
+    function = world.certificate.retireBatchBySig if kind == "RetireBatch" else world.certificate.retireBySig
+    return function.encode_input(account, *what, world.details(), deadline, signature)
+
+
+def notarize_data(world):
+    batch = world.batch([Statement(1, JULY_2016 + 5 * DAY)])
+    return world.notary.notarize.encode_input(batch, world.signatures(batch))
+
+
 ENTRIES = {
     "issue": lambda world, tree, details, attacker: issue_data(world, tree, tree.multi_proof([SECOND, THIRD])[0][1]),
     "issueMany": lambda world, tree, details, attacker: world.certificate.issueMany.encode_input(
@@ -200,11 +215,25 @@ ENTRIES = {
     "setApprovalForAll": lambda world, tree, details, attacker: world.certificate.setApprovalForAll.encode_input(
         world.stranger, True
     ),
+    "safeBatchTransferFrom": lambda world, tree, details, attacker: (
+        world.certificate.safeBatchTransferFrom.encode_input(
+            attacker, world.buyer, [FIRST.id, FIRST.id], [10_000, 10_000], b""
+        )
+    ),
+    "retireBySig": lambda world, tree, details, attacker: signed_retirement(world, "Retire", SIGNED.id, 20_000),
+    "retireBatchBySig": lambda world, tree, details, attacker: signed_retirement(
+        world, "RetireBatch", [SIGNED.id], [20_000]
+    ),
+    "cancelNonce": lambda world, tree, details, attacker: world.certificate.cancelNonce.encode_input(),
+    "pause": lambda world, tree, details, attacker: world.certificate.pause.encode_input(),
+    "notarize": lambda world, tree, details, attacker: notarize_data(world),
 }
+TARGETS = {"notarize": "notary"}  # all others are the certificate's; `convert` is re-entered from `issue` above
 #: What an entry answers from inside a receipt, where it refuses.
 REFUSED = {
     "consume": "OnlyConverter(address)",
     "issueItem": "OnlySelf(address)",
+    "pause": "AccessManagedUnauthorized(address)",
     "issueMany": "GasTooLow(uint256,uint256)",  # of what one receiver gets, nothing is left for another
     "settleDebt": "NoDebt(uint64)",
 }
@@ -214,21 +243,25 @@ REFUSED = {
 def test_issue_many_reentered_in_every_entry_conserves(world, attacker, entry):
     """Whatever a receiver calls inside its receipt, what was issued is held, retired or gone to somebody, once."""
     world.issue(FIRST)
+    world.issue(SIGNED)
+    holder = accounts.add(HOLDER_KEY)
+    world.certificate.safeTransferFrom(world.generator, holder, SIGNED.id, 20_000, b"", {"from": world.generator})
     correction = FIRST.corrected(23_000)
     tree = world.notarize(SECOND, THIRD, correction)
     data = ENTRIES[entry](world, tree, world.details(), attacker)
-    attacker.arm(world.certificate, data, {"from": world.stranger})
+    attacker.arm(getattr(world, TARGETS.get(entry, "certificate")), data, {"from": world.stranger})
     tx = world.issue_many(tree, [SECOND, THIRD])
     assert attacker.attempted() and attacker.succeeded() == (entry not in REFUSED)
     if entry in REFUSED:
         assert bytes(attacker.answer())[:4] == selector(REFUSED[entry])
-    issued = {FIRST.id: 20_000}
+    issued = {FIRST.id: 20_000, SIGNED.id: 20_000}
     for event in tx.events["Issued"]:
         issued[event["id"]] = issued.get(event["id"], 0) + event["energyWh"]
-    assert issued == {FIRST.id: 23_000 if entry == "correct" else 20_000, SECOND.id: 20_000, THIRD.id: 20_000}
+    first_wh = 23_000 if entry == "correct" else 20_000
+    assert issued == {FIRST.id: first_wh, SIGNED.id: 20_000, SECOND.id: 20_000, THIRD.id: 20_000}
     for id_, energy_wh in issued.items():
-        accounts = (attacker, world.buyer)
-        balances = sum(world.certificate.balanceOf(account, id_) for account in accounts)
-        retired = sum(world.certificate.retiredOf(account, id_) for account in accounts)
+        those = (attacker, world.buyer, holder)
+        balances = sum(world.certificate.balanceOf(account, id_) for account in those)
+        retired = sum(world.certificate.retiredOf(account, id_) for account in those)
         assert balances + retired == energy_wh
     assert world.certificate.issuedFrom(tree.root) == (43_000 if entry == "correct" else 40_000)

@@ -1,7 +1,7 @@
 """DeviceRegistry.setAccount and termsAt: terms over time, with capacities between them"""
 
 import pytest
-from brownie import chain
+from brownie import chain, web3
 from eth_utils import keccak
 
 from tests.contracts.reference import DAY, PRIVATE, ZERO_ADDRESS, Statement
@@ -155,6 +155,24 @@ def test_admit_answers_the_account_at_the_start_visibility_and_grid(world):
     world.register(2, visibility=PRIVATE, granularity=900)
     assert plain(world.registry.admit(2, JULY_2016, 900, 0)) == (world.generator.address, True, 900)
     assert world.registry.granularityOf(2) == 900
+
+
+def test_admit_reads_history_for_statements_before_the_last_change_only(world):
+    """However many changes there were: what is older costs reads, what is in force none beyond those of a new device."""
+
+    def reads(start):
+        call = {"to": world.registry.address, "data": world.registry.admit.encode_input(1, start, DAY, 1)}
+        answer = web3.provider.make_request("eth_createAccessList", [call, "latest"])
+        return sum(len(entry["storageKeys"]) for entry in answer["result"]["accessList"])
+
+    unchanged = reads(JULY_2016)
+    start = next_day()
+    for n, account in enumerate([world.neighbour, world.buyer, world.generator] * 2):
+        world.set_account(account, start + n * DAY)
+        travel(start + n * DAY)
+    travel(start + 9 * DAY)
+    assert reads(start + 7 * DAY) == unchanged == 2
+    assert reads(JULY_2016) > unchanged
 
 
 def test_device_of_meter_nobody_registered_is_zero(world):
