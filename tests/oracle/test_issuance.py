@@ -290,10 +290,10 @@ def adjust(config, node, signer, **changes):
 
 
 @contextlib.contextmanager
-def serving(config):
+def serving(config, *options, **output):
     """``python -m oracle witness`` until the block ends; yields when it answers."""
-    command = [sys.executable, "-m", "oracle", "--config", str(config.file), "witness"]
-    with nodes.process_group(command, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+    command = [sys.executable, "-m", "oracle", "--config", str(config.file), *options, "witness"]
+    with nodes.process_group(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **output) as process:
         end = time.monotonic() + 60
         while True:
             try:

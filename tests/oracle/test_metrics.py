@@ -3,12 +3,14 @@
 import contextlib
 import json
 import re
+import shutil
 import urllib.request
 
 import pytest
 import yaml
 from eth_account import Account
 
+from oracle import pipeline
 from oracle.chain import Chain
 from oracle.cli import main
 from oracle.domain import DayState, SagaState
@@ -17,8 +19,8 @@ from oracle.metrics import exposition, health, registry_of, serve_metrics
 from oracle.store import Act, DeviceDay, Store, utc_now
 from oracle.watch import watch
 from tests.oracle import databases, nodes
-from tests.oracle.test_issuance import adjust
-from tests.oracle.test_pipeline import configure, day_rows, device, write
+from tests.oracle.test_issuance import adjust, serving
+from tests.oracle.test_pipeline import REVIEWER, configure, day_rows, device, write
 
 
 @pytest.fixture(scope="module")
@@ -99,37 +101,77 @@ def test_serve_metrics_gives_prometheus_the_figures_of_health(node, store):
     )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_logs_of_a_whole_run_carry_neither_keys_nor_readings(node, tmp_path, capfd):
-    """Every line of the log is JSON; no key, password, salt or reading is in it, nor in what is said on standard error."""
+    """Every line of the logs of an oracle and its witness is JSON; no key, password, salt or reading is in them, nor in
+    what is said on standard error: from the meter's file through a correction to a round of watching."""
     config, _ = configure(tmp_path / "oracle", device(1))
-    signer = node.witnesses[0]
+    signer, other, _ = node.witnesses
     node.rpc("anvil_setBalance", signer.address, hex(10**20))
+    nodes.register_device(node, 1, Account.create().address)
     # Readings that are found nowhere else, so that one in a log is told from a count.
     write(tmp_path / "in", "meter-1.csv", day_rows(0, 2_317), day_rows(1, 2_317))
-    config = adjust(config, node, signer)
+    [row] = day_rows(0, 2_317, slots=[70])
+    write(tmp_path / "late", "meter-1-late.csv", [row.replace(",2317", ",2319")])
+    listen = f"127.0.0.1:{nodes.free_port()}"
+    reviewer = {"review_key": {"keystore": "review.json", "password_file": "password"}}
+    witnesses = [{"url": f"http://{listen}", "address": other.address}]
+    config = adjust(config, node, signer, witnesses=witnesses, **reviewer)
+    keystore = config.file.parent / "review.json"
+    keystore.touch(mode=0o600)
+    keystore.write_text(json.dumps(Account.encrypt(REVIEWER.key, "a password", iterations=1_024)))
     document = yaml.safe_load(config.file.read_text())
     document["network"]["rpc_urls"] = [node.url.replace("http://", "http://user:hidden-password@")]
     config.file.write_text(yaml.safe_dump(document))
-    log = tmp_path / "oracle.log"
+    theirs, their_store = configure(tmp_path / "witness", sites_file=config.sites_file)
+    theirs = adjust(theirs, node, other, coordinators=[signer.address], listen=listen)
+    logs = {name: tmp_path / f"{name}.log" for name in ("oracle", "witness")}
 
     def oracle(*arguments):
         with contextlib.suppress(SystemExit):
-            main(["--config", str(config.file), "--log-file", str(log), *arguments])
+            main(["--config", str(config.file), "--log-file", str(logs["oracle"]), *arguments])
+        return capfd.readouterr()
 
-    oracle("keys", "device", "1")
-    oracle("ingest", str(tmp_path / "in"), "--json")
-    oracle("seal", "--json")
-    oracle("notarize", "--json")
-    oracle("status", "--json")
-    said = capfd.readouterr()
-    assert '"accepted": 2' in said.out and '"sealed": 2' in said.out, "the run did something"
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert lines and all({"event", "level", "timestamp"} <= line.keys() for line in lines)
-    assert {"file taken", "no signature"} & {line["event"] for line in lines}
+    errors = oracle("keys", "device", "1").err
+    shutil.copytree(config.device_keys_folder, theirs.device_keys_folder)
+    pipeline.ingest(theirs, their_store, [tmp_path / "in"])
+    choose = ["review", "choose", "1", "2022-06-01", "--file", "meter-1-late.csv", "--reason", "x"]
+    with (
+        (tmp_path / "witness.err").open("w") as output,
+        serving(theirs, "--log-file", str(logs["witness"]), stderr=output),
+    ):
+        did = {}
+        for command in (
+            ["ingest", str(tmp_path / "in")],
+            ["seal"],
+            ["notarize"],
+            ["issue"],
+            ["ingest", str(tmp_path / "late")],
+            choose,
+            ["correct"],
+            ["run", "--watch", "--until", "2022-06-03"],
+            ["status"],
+        ):
+            if command is choose:
+                pipeline.ingest(theirs, their_store, [tmp_path / "late"])
+            said = oracle(*command, "--json")
+            did[command[0]] = json.loads(said.out)
+            errors += said.err
+    sent = {name: did[name]["transactions"] for name in ("notarize", "issue", "correct", "run")}
+    assert sent == {"notarize": 1, "issue": 1, "correct": 2, "run": 0}, "each command did something"
+    events = {}
+    for name, log in logs.items():
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert lines and all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+        events[name] = {line["event"] for line in lines}
+    assert "file taken" in events["oracle"] and events["witness"]
     key = device_key_file(config.device_keys_folder, 1).read_bytes().hex()
-    for text in (said.err, log.read_text()):
-        assert not any(one in text for one in (bytes(signer.key).hex(), key, "a password", "hidden-password"))
-        assert not re.search(r"\b231[78]\b", text), text
+    secrets = [bytes(one.key).hex() for one in (signer, other, REVIEWER)] + [key, "a password", "hidden-password"]
+    errors += (tmp_path / "witness.err").read_text()
+    for text in (errors, *(log.read_text() for log in logs.values())):
+        assert not any(one in text for one in secrets)
+        assert not re.search(r"\b231[789]\b", text), text
 
 
 def test_watch_serves_metrics_where_the_configuration_says(node, tmp_path):
