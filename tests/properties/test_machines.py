@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -95,6 +96,12 @@ def test_restricted_functions_in_sources_are_those_of_the_matrix():
             if " restricted" in head:
                 found.add((path.stem, head.split("(")[0]))
     assert found == set(model.MATRIX)
+
+
+def test_model_and_machines_share_no_code_with_the_oracle_or_the_web_app():
+    for path in Path(bed.__file__).parent.glob("*.py"):
+        imported = re.findall(r"^\s*(?:from|import) ([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not [name for name in imported if name.split(".")[0] in ("oracle", "webapp")], path.name
 
 
 def test_actors_committed_were_compiled_from_their_source():
