@@ -8,6 +8,9 @@ Statements and conditions that the optimiser left without any instruction are li
     ./run coverage                                  every test of tests/contracts
     ./run coverage --without tests/contracts/test_register.py
                                                     what is left uncovered without these tests; a test of its own, too
+    ./run coverage --recorded --without tests/contracts/test_register.py
+                                                    the same from the last run's record, without running anything
+    ./run coverage --recorded --each                what is lost without each file of tests
     ./run coverage -k revoke                        any pytest arguments
 """
 
@@ -19,7 +22,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,18 @@ def hits_of(recorded: dict[str, Any], contract: dict[str, Any], created: bool) -
     return found
 
 
+def record(without: Collection[str] = ()) -> dict[str, Any]:
+    """The last run's record: code, and the program counters of all files of tests together but for those left out."""
+    kept = json.loads(HITS.read_text(encoding="utf-8"))
+    hits: dict[str, set[str]] = {name: set() for name in kept["code"]}
+    for file, codes in kept["hits"].items():
+        if file not in without:
+            for name, places in codes.items():
+                hits[name].update(places)
+    # Code that only left-out files have put on the chain was never there.
+    return {"code": {name: code for name, code in kept["code"].items() if hits[name]}, "hits": hits}
+
+
 def measure(output: dict[str, Any], recorded: dict[str, Any]) -> tuple[Measured, list[str]]:
     """What ran; and the names of contracts with code of which none was found on the test chain."""
     names = {source["id"]: unit for unit, source in output["sources"].items()}
@@ -231,6 +246,11 @@ def percent(part: int, whole: int) -> str:
     return f"{part}/{whole} {100 * part / whole:.1f} %" if whole else "none"
 
 
+def lost(whole: dict[str, int], part: dict[str, int]) -> tuple[int, int]:
+    """Lines and branches that are covered in the whole only."""
+    return (whole["linesCovered"] - part["linesCovered"], whole["branchesCovered"] - part["branchesCovered"])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 1 if a test fails, or if coverage is below --least."""
     parser = argparse.ArgumentParser(
@@ -244,6 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--more", action="store_true", help="add to what the last run recorded: for runs in parts")
     parser.add_argument("--recorded", action="store_true", help="report on the last run without running the tests")
+    parser.add_argument("--each", action="store_true", help="also what is lost without each file of tests")
     options, rest = parser.parse_known_args(arguments)
     for test in options.without:
         if not (ROOT / test.split("::")[0]).is_file():
@@ -269,8 +290,14 @@ def main(arguments: list[str] | None = None) -> int:
     except CompileError as error:
         print(error, file=sys.stderr)
         return 1
-    measured, absent = measure(output, json.loads(HITS.read_text(encoding="utf-8")))
+    measured, absent = measure(output, record(options.without))
     result = {**report(measured), "neverDeployed": absent}
+    if options.each:
+        result["lost"] = {
+            file: lost(result["total"], report(measure(output, record([*options.without, file]))[0])["total"])
+            for file in sorted(json.loads(HITS.read_text(encoding="utf-8"))["hits"])
+            if file and file not in options.without
+        }
     if options.json:
         print(json.dumps(result, indent=2))
     else:
@@ -284,6 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
             lines = percent(figures["linesCovered"], figures["lines"])
             branches = percent(figures["branchesCovered"], figures["branches"])
             print(f"{file:<36} lines {lines:>18}   branches {branches:>18}")
+        for file, (lines, branches) in result.get("lost", {}).items():
+            print(f"without {file:<50} {lines:>4} lines {branches:>4} branches fewer")
     total = result["total"]
     least = min(
         100 * total["linesCovered"] / max(total["lines"], 1), 100 * total["branchesCovered"] / max(total["branches"], 1)

@@ -1,8 +1,8 @@
 """A pytest plugin for the contract tests: notes which instructions of which contract every transaction and call ran.
 
-`./run coverage` loads it; WATTMARK_COVERAGE names the file it writes, or adds to: JSON {"code": {hash: hex}, "hits": {"<hash>":
-["<program counter>", "<program counter>:0" or ":1" for a conditional jump not taken or taken]}}. Code is what stands at
-the address after the transaction, or the data of the transaction that creates it. The node replays each transaction
+`./run coverage` loads it; WATTMARK_COVERAGE names the file it writes, or adds to: JSON {"code": {hash: hex}, "hits": {"<file of tests>": {"<hash>":
+["<program counter>", "<program counter>:0" or ":1" for a conditional jump not taken or taken]}}}, where what a fixture of
+the whole session runs stands under no file (""). Code is what stands at the address after the transaction, or the data of the transaction that creates it. The node replays each transaction
 and call right after it under the tracer below (debug_traceTransaction, debug_traceCall).
 """
 
@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 from web3 import HTTPProvider
 
 # One entry per account, kind of code and instruction, not one per step; little is done in a step, for there are many.
@@ -51,7 +52,8 @@ TRACER = """{
 OPTIONS = {"tracer": TRACER, "timeout": "600s"}
 
 _code: dict[str, str] = {}
-_hits: dict[str, set[str]] = defaultdict(set)
+_hits: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+_file = ""
 _ask = HTTPProvider.make_request
 
 
@@ -71,7 +73,7 @@ def _note(provider, ran, created: str | None):
         code = created if kind == "t" and created else _result(provider, "eth_getCode", address, "latest")
         name = hashlib.sha256(code.encode()).hexdigest()
         _code[name] = code
-        _hits[name].update(places)
+        _hits[_file][name].update(places)
 
 
 def make_request(self, method, params):
@@ -93,12 +95,31 @@ def pytest_configure(config):
     HTTPProvider.make_request = make_request
 
 
+def pytest_runtest_setup(item):
+    global _file
+    _file = item.nodeid.split("::")[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef, request):
+    global _file
+    before = _file
+    if fixturedef.scope == "session":
+        _file = ""
+    try:
+        return (yield)
+    finally:
+        _file = before
+
+
 def pytest_unconfigure(config):
     HTTPProvider.make_request = _ask
     path = Path(os.environ["WATTMARK_COVERAGE"])
     if path.exists():
         kept = json.loads(path.read_text(encoding="utf-8"))
         _code.update(kept["code"])
-        for name, places in kept["hits"].items():
-            _hits[name].update(places)
-    path.write_text(json.dumps({"code": _code, "hits": {name: sorted(seen) for name, seen in _hits.items()}}))
+        for file, codes in kept["hits"].items():
+            for name, places in codes.items():
+                _hits[file][name].update(places)
+    hits = {file: {name: sorted(seen) for name, seen in codes.items()} for file, codes in _hits.items()}
+    path.write_text(json.dumps({"code": _code, "hits": hits}))
