@@ -27,6 +27,17 @@ def test_roles_let_their_holders_call_and_nobody_else(world):
             assert (bool(allowed), int(delay)) == (who == world.holders[role.id], 0), (who, name, signature)
 
 
+def test_roles_held_apart_allow_each_its_own_functions_only(world):
+    """One account for each role: whoever records transfers does not record adjustments, and so on."""
+    members = {role.id: address(reference.key(f"{role.name} alone")) for role in ROLES}
+    grants = [world.manager.grantRole.encode_input(role_id, who, 0) for role_id, who in members.items()]
+    world.manager.multicall(grants, {"from": world.admin})
+    for role, name, signature in entries():
+        selector = function_signature_to_4byte_selector(signature)
+        able = {held for held, who in members.items() if world.manager.canCall(who, world.contracts[name], selector)[0]}
+        assert able == {role.id}, (name, signature)
+
+
 def test_role_table_holds_every_restricted_function_and_no_other():
     found = set()
     for path in (ROOT / "contracts").glob("*.sol"):
