@@ -37,7 +37,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A day's chart in a box of ``width`` x ``height``; ``line`` is the SVG path of the irradiance, empty without one."""
+    """A day's chart in a box of ``width`` x ``height``; ``line`` is the SVG path of the irradiance, ``bound`` that of the most
+    energy a slot can have under any sky; empty without one."""
 
     width: int
     height: int
@@ -49,6 +50,7 @@ class Chart:
     energy_ticks: tuple[Tick, ...]
     irradiance_ticks: tuple[Tick, ...]
     time_ticks: tuple[Tick, ...]
+    bound: str = ""
 
 
 @lru_cache(maxsize=256)
@@ -116,13 +118,14 @@ def day_chart(
     *,
     width: int,
     height: int,
+    bound_wh: Sequence[int] | None = None,
 ) -> Chart:
-    """Bars of Wh per slot and a line of W/m2, each on its own axis."""
+    """Bars of Wh per slot and a line of W/m2, each on its own axis; ``bound_wh`` is a line on that of the bars."""
     left, right = 46.0, width - (46.0 if irradiance else 12.0)
     top, bottom = 12.0, height - 26.0
     slots = len(energy_wh)
     step = (right - left) / max(slots, 1)
-    top_wh = _nice(max(energy_wh, default=0))
+    top_wh = _nice(max(*energy_wh, *(bound_wh or ()), 0))
     top_irradiance = _nice(max((value for value in irradiance or () if value is not None), default=0))
     bars, points = [], []
     for index, (wh, bits) in enumerate(zip(energy_wh, quality, strict=True)):
@@ -154,6 +157,7 @@ def day_chart(
         tuple(Tick(round(left + (right - left) * h * 3600 / (slots * SLOT_SECONDS), 2),
                    datetime.fromtimestamp(start + h * 3600, UTC).strftime("%H:%M") if h < 24 else "24:00")
               for h in range(0, slots * SLOT_SECONDS // 3600 + 1, hours)),
+        _path([(left + (index + 0.5) * step, bottom - (bottom - top) * wh / top_wh) for index, wh in enumerate(bound_wh or ())]),
     )  # fmt: skip
 
 
@@ -231,7 +235,10 @@ def month_chart(days: Sequence[dict[str, Any]], *, width: int, height: int) -> d
         "hits": [{"x": round(left + index * step, 2), "width": round(step, 2), "day": day} for index, day in enumerate(days)],
         "energy_ticks": [Tick(round(bottom - (bottom - top) * i / 4, 2), f"{top_wh * i / 4000:g}") for i in range(5)],
         "irradiance_ticks": [Tick(round(bottom - (bottom - top) * i / 4, 2), f"{top_lit * i / 4000:g}") for i in range(5)] if lit else [],
-        "day_ticks": [Tick(round(left + (index + 0.5) * step, 2), str(index + 1)) for index in range(len(days)) if index % every == 0],
+        "day_ticks": [
+            Tick(round(left + (index + 0.5) * step, 2), str(datetime.fromtimestamp(day["start"], UTC).day))
+            for index, day in enumerate(days) if index % every == 0
+        ],
     }  # fmt: skip
 
 

@@ -75,6 +75,8 @@ class WebConfig:
     visitors' wallets are told to use (None: the page offers no chain to add). ``relay_url`` is where a relay listens that submits
     signed retirements (None: retiring costs the visitor gas). ``sites_file`` names devices and sources;
     ``oracle_database_url`` is only read, and only to show what is not notarized. ``labels`` are names of known accounts.
+    In ``decisions_folder`` signed review decisions are laid for the oracle (None: nobody can decide here). ``witness_urls`` by name and
+    ``oracle_metrics_url`` are asked how they are, for the health page alone.
     ``limits`` bound how often one address may ask; ``trusted_proxies`` is the number of proxies in front of the app whose
     X-Forwarded headers say who asks. ``site_url`` is ``https://host[:port]`` of the site as browsers reach it: operators sign in for it alone
     (None: only on this machine).
@@ -95,6 +97,9 @@ class WebConfig:
     limits: RateLimits = field(default_factory=RateLimits)
     trusted_proxies: int = 0
     site_url: str | None = None
+    decisions_folder: Path | None = None
+    witness_urls: dict[str, str] = field(default_factory=dict)
+    oracle_metrics_url: str | None = None
 
     @classmethod
     def load(cls, file: Path | str) -> WebConfig:
@@ -124,6 +129,7 @@ class WebConfig:
 _KEYS = (
     "archive_folder", "state_folder", "network", "public_rpc_url", "sites", "oracle_database", "languages", "currency", "labels",
     "demo_wallet", "relay_url", "interval_seconds", "limits", "trusted_proxies", "site_url",
+    "decisions_folder", "witness_urls", "oracle_metrics_url",
 )  # fmt: skip
 
 
@@ -165,6 +171,9 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
         limits=RateLimits.read(document["limits"] or {}) if "limits" in document else RateLimits(),
         trusted_proxies=int(document.get("trusted_proxies", 0)),
         site_url=_origin(document["site_url"]) if document.get("site_url") else None,
+        decisions_folder=path(document["decisions_folder"]) if document.get("decisions_folder") else None,
+        witness_urls={str(name): _http(url) for name, url in (document.get("witness_urls") or {}).items()},
+        oracle_metrics_url=_http(document["oracle_metrics_url"]) if document.get("oracle_metrics_url") else None,
     )
 
 
@@ -181,3 +190,10 @@ def _origin(text: str) -> str:
         raise ValueError(f"site_url must be like https://wattmark.example, not {text!r}")
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{parts.netloc.removesuffix(f':{usual}')}"
+
+
+def _http(text: Any) -> str:
+    """An address that is asked over http(s)."""
+    if not str(text).startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is not an http(s) URL")
+    return str(text).rstrip("/")

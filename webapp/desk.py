@@ -91,6 +91,16 @@ class Desk:
                 db.execute("UPDATE sign_in SET seen_at = ? WHERE id_hash = ?", (moment, _hash(sign_in)))
             return str(row["address"])
 
+    def sign_ins(self, *, now: float | None = None) -> list[dict[str, Any]]:
+        """Sign-ins that hold: account, since when, last request. Not by what: ids are nobody's but their browser's."""
+        moment = _now(now)
+        with self.connection() as db:
+            rows = db.execute(
+                "SELECT address, created_at, seen_at FROM sign_in WHERE created_at > ? AND seen_at > ? ORDER BY seen_at DESC",
+                (moment - ABSOLUTE_SECONDS, moment - IDLE_SECONDS),
+            )
+            return [dict(row) for row in rows]
+
     def sign_out(self, sign_in: str) -> None:
         with self.connection() as db:
             db.execute("DELETE FROM sign_in WHERE id_hash = ?", (_hash(sign_in),))

@@ -6,18 +6,20 @@ asks it anything.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from itertools import groupby
 from threading import Lock
 from typing import Any
 
 import orjson
 
-from oracle.archive import Archive, read_archive
-from oracle.domain import DAY_SECONDS, DayState
+from oracle.archive import Archive, ArchivedStatement, read_archive
+from oracle.domain import DAY_SECONDS, SLOT_SECONDS, DayState
 from oracle.errors import OracleError
-from oracle.protocol import unpack_profile
+from oracle.protocol import BYTES_PER_SLOT, unpack_profile
 
 from .catalogue import Catalogue
+from .charts import slot_state
 from .explorer import Explorer
 from .oracle_state import OracleState
 
@@ -84,14 +86,15 @@ def day_profile(
             record = None
         if record:
             source = {"source": "archive", "root": row["root"], "state": None, "reason": ""}
-            return {**source, **_slots(record.statement.start, record.profile, record.assessment)}
+            return {**source, **_part(record, start)}
     if known:
         source = {"source": "oracle", "root": None, "state": known["state"], "reason": known["reason"]}
-        return {**source, **_slots(start, known["profile"], known["assessment"])}
+        return {**source, **day_of(start, known["profile"], known["assessment"])}
     return None
 
 
-def _slots(start: int, packed: bytes, assessment: Any) -> dict[str, Any]:
+def day_of(start: int, packed: bytes, assessment: Any) -> dict[str, Any]:
+    """A packed profile and its assessment as pages show them: slots, irradiance, verdict, findings."""
     profile = unpack_profile(start, packed[: len(packed) // 5 * 5])
     return {
         "start": start,
@@ -100,6 +103,44 @@ def _slots(start: int, packed: bytes, assessment: Any) -> dict[str, Any]:
         "certified_wh": profile.certified_wh,
         "total_wh": sum(profile.energy_wh),
         **_assessed(assessment),
+    }
+
+
+def _part(record: ArchivedStatement, start: int) -> dict[str, Any]:
+    """What a statement says of the UTC day that begins at ``start``; the day may be a part of its period, or the other way round."""
+    begins, slots = record.statement.start, len(record.profile) // BYTES_PER_SLOT
+    first = max(0, (start - begins) // SLOT_SECONDS)
+    last = min(slots, (start + DAY_SECONDS - begins) // SLOT_SECONDS)
+    told = day_of(
+        begins + first * SLOT_SECONDS,
+        record.profile[first * BYTES_PER_SLOT : last * BYTES_PER_SLOT],
+        record.assessment,
+    )
+    if told["irradiance"] and len(told["irradiance"]["w_m2"]) == slots:
+        told["irradiance"]["w_m2"] = told["irradiance"]["w_m2"][first:last]
+    return told
+
+
+def figures(profile: dict[str, Any] | None) -> dict[str, Any]:
+    """Energy (Wh) and slots by quality, runs of slots of one quality, and irradiation (Wh/m2) of a day."""
+    if profile is None:
+        return {"certified_wh": None, "irradiation_wh_m2": None, "energy_wh": {}, "slots": {}, "runs": []}
+    states = [slot_state(bits) for bits in profile["quality"]]
+    energy_wh: Counter[str] = Counter()
+    for state, wh in zip(states, profile["energy_wh"], strict=True):
+        energy_wh[state] += wh
+    offset, runs, at = profile["start"] % DAY_SECONDS // SLOT_SECONDS, [], 0
+    for state, group in groupby(states):
+        slots = len(list(group))
+        runs.append({"first": offset + at, "slots": slots, "state": state})
+        at += slots
+    w_m2 = [value for value in (profile["irradiance"] or {"w_m2": []})["w_m2"] if value is not None]
+    return {
+        "certified_wh": profile["certified_wh"],
+        "irradiation_wh_m2": sum(w_m2) * SLOT_SECONDS // 3600 if w_m2 else None,
+        "energy_wh": dict(energy_wh),
+        "slots": dict(Counter(states)),
+        "runs": runs,
     }
 
 

@@ -19,6 +19,13 @@ from webapp.index import hex_id
 ROLES = ("anonymous", "other", "owner", "registrar", "factor publisher", "guardian", "authoriser", "transfer recorder", "adjustment recorder",
          "reviewer", "administrator")  # fmt: skip
 SIGNED_IN = {"anonymous": 401, "*": 200}
+#: For whoever holds a role at all, and for reviewers alone.
+ANY_ROLE = {"anonymous": 401, "other": 403, "owner": 403, "*": 200}
+
+
+def reviewers(status: int) -> dict[str, int]:
+    return {"anonymous": 401, "reviewer": status, "*": 403}
+
 
 #: A list is asked for in four ways, a page in three.
 LISTS = (
@@ -89,6 +96,16 @@ ANSWERS: dict[str, int | dict[str, int]] = {
     },  # withdrawn before
     "GET /operators/factors": {"anonymous": 401, "factor publisher": 200, "*": 403},
     "GET /operators/administration": SIGNED_IN,
+    "GET /operators/reviews": reviewers(200),
+    "GET /operators/reviews/<int:device_id>/<day>": reviewers(404),  # no oracle's database is behind this app
+    "GET /operators/reviews/decisions/<sha256>.json": reviewers(404),
+    "POST /operators/reviews/draft.json": reviewers(400),
+    "POST /operators/reviews/decision.json": reviewers(400),
+    "POST /operators/reviews/evidence.json": reviewers(503),
+    "GET /operators/audit": ANY_ROLE,
+    "GET /operators/audit.json": ANY_ROLE,
+    "GET /operators/audit/<part>.csv": ANY_ROLE,
+    **{f"GET {rule}": 200 for rule in ("/audit", "/audit.json", "/audit.csv", "/api/v1/audit")},
 }
 #: Arguments that some need beside the values of their rule.
 QUERIES = {
@@ -157,7 +174,7 @@ def address_of(world, app, w, withdrawn) -> Callable[[str], str]:
     values = {
         "address": world.account(1), "root": root, "device_id": "1", "start": str(w.FIRST_DAY), "int:start": str(w.FIRST_DAY),
         "int:number": "1", "int:job_id": str(job), "tx": world.chain_transactions[-1], "path:filename": "app.css",
-        "request_id": "0" * 32, "month": "2016-07",
+        "request_id": "0" * 32, "month": "2016-07", "int:device_id": "1", "day": "2016-07-01", "sha256": "0" * 64, "part": "acts",
     }  # fmt: skip
 
     def made(rule: str) -> str:

@@ -152,8 +152,12 @@ class World:
         )  # fmt: skip
         self.send("DeviceRegistry", "register", device_id, device)
 
-    def notarize(self, records: list[ArchivedStatement], *, kind: BatchKind = BatchKind.FINAL) -> Archive:
-        archive = write_archive(self.archive_folder, records, visibility=Visibility.PUBLIC, policy={"name": "test"})
+    def notarize(
+        self, records: list[ArchivedStatement], *, kind: BatchKind = BatchKind.FINAL, review_trail: Any = ()
+    ) -> Archive:
+        archive = write_archive(
+            self.archive_folder, records, visibility=Visibility.PUBLIC, policy={"name": "test"}, review_trail=review_trail
+        )
         statements = [record.statement for record in records]
         notary = self.contracts["Notary"]
         batch = Batch(

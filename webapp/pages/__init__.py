@@ -159,10 +159,24 @@ def json_response(model: Any) -> Response:
 
 
 def register(app: APIFlask) -> None:
-    from . import acts, auditor, bundles, checks, months, operators, portfolio, public, requests, statements, verify
+    from . import (  # fmt: skip
+        acts,
+        audit_trail,
+        auditor,
+        bundles,
+        checks,
+        months,
+        operators,
+        portfolio,
+        public,
+        requests,
+        reviews,
+        statements,
+        verify,
+    )
 
-    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages, acts.pages):
+    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages, acts.pages, audit_trail.pages):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
-    for blueprint in (bundles.html, operators.html, acts.html, requests.html, statements.html, verify.html):
+    for blueprint in (audit_trail.html, bundles.html, operators.html, acts.html, requests.html, reviews.html, statements.html, verify.html):  # fmt: skip
         app.register_blueprint(blueprint)
