@@ -1197,6 +1197,9 @@ class ConversionRules:
         amount = max(1, balance // 3)
         self.send(account, OUTCOME, "convert", (id_,), (amount,), authorisation_id)
         outcome_id = next(one for one in reversed(self.ledger.converted) if one >> 128 & 2**64 - 1 == authorisation_id)
+        if pick % 3 == 0:  # a state too early
+            function, role = self.STATES[1 + pick % 2]
+            self.send(self.holder_of(role), OUTCOME, function, authorisation_id, model.keccak(b"evidence"))
         for function, role in self.STATES[:steps]:
             self.send(self.holder_of(role), OUTCOME, function, authorisation_id, model.keccak(b"evidence"))
             self.send(account, OUTCOME, "convert", (id_,), (1,), authorisation_id)
