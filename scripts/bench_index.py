@@ -1,19 +1,23 @@
 """How fast the web app's event index reads a chain, beside web3.py reading the same events in the same run.
 
     ./run bench index             a table
-    ./run bench index --json      {"events", "transactions", "blocks", "rows": [{name, seconds, events_per_second, index_is_faster_by}], "balances_checked"}
+    ./run bench index --json      {"events", "transactions", "blocks", "rows": [{name, seconds, events_per_second, index_is_faster_by}],
+                                  "balances_checked", "load_average"}
     ./run bench index --events 100000
 
 A local anvil is filled with transfers (one transaction each), issuances by hundreds, batch transfers and retirements.
-Then, in turns, the index is built from nothing (fetched, decoded, stored with block hashes, committed); web3.py fetches
-and decodes the same events (``contract.events.NAME().get_logs()``), and fetches them undecoded (``eth.get_logs``),
-storing nothing. Each figure is the best of its turns, so that the machine's other work weighs on all alike. At the end balances of the index are compared with ``balanceOf``.
+Then, in turns: the index reads the events from nothing (fetched, decoded, stored with block hashes, committed, searchable), and
+goes on with their transactions (who sent each, what it called, the refused ones), which it does by itself after the events;
+web3.py fetches and decodes the same events (``contract.events.NAME().get_logs()``), and fetches them undecoded (``eth.get_logs``),
+storing nothing; the node alone sends the same answers to a client that drops them. Each figure is the best of its turns, so that
+the machine's other work weighs on all alike. At the end balances of the index are compared with ``balanceOf``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -35,7 +39,8 @@ from oracle.protocol import keccak256, token_id  # noqa: E402
 from scripts.bench_gas import CHAIN_ID, DAY, NOW, Bench, details, statement  # noqa: E402
 from scripts.local_chain import anvil, free_port  # noqa: E402
 from webapp.abi import artifacts  # noqa: E402
-from webapp.index import Contracts, Follower, Index  # noqa: E402
+from webapp.follower import Follower  # noqa: E402
+from webapp.index import Contracts, Index  # noqa: E402
 from webapp.node import Node  # noqa: E402
 
 GOAL_EVENTS_PER_SECOND, GOAL_RATIO = 20_000, 15
@@ -152,6 +157,17 @@ def decoded(contracts: Sequence[Any], head: int) -> int:
     return found
 
 
+def dropped(url: str, addresses: list[str], head: int) -> int:
+    """The same logs, sent by the node and parsed by nobody."""
+    with requests.Session() as session:
+        for first in range(0, head + 1, 50):
+            span = {"fromBlock": hex(first), "toBlock": hex(min(first + 49, head)), "address": addresses}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [span]}
+            with session.post(url, json=body, timeout=60, stream=True) as response:
+                response.raw.read()
+    return 0
+
+
 def timed(act: Callable[[], int]) -> tuple[float, int]:
     began = time.perf_counter()
     count = act()
@@ -172,6 +188,14 @@ def check_balances(bench: Bench, index: Index) -> int:
     if wrong:
         raise SystemExit(f"the index is wrong: {wrong[:3]}")
     return len(chosen)
+
+
+def looked(follower: Follower) -> int:
+    """One look at the chain. Returns the events that the index then holds."""
+    if problem := follower.sync().problem:
+        raise SystemExit(problem)
+    with follower.index.reading() as db:
+        return int(db.execute("SELECT COUNT(*) FROM event").fetchone()[0])
 
 
 def indexes(folder: Path, contracts: Contracts, url: str) -> Iterator[Follower]:
@@ -208,35 +232,41 @@ def main() -> None:
             }  # fmt: skip
             contracts = Contracts(CHAIN_ID, 0, {key: str(contract.address) for key, contract in deployed.items()})
             head = bench.w3.eth.block_number
-            ours, theirs, raw, count = [], [], [], 0
-            makers = indexes(folder, contracts, url)
+            names = {
+                "index": "index: events fetched, decoded, stored, committed",
+                "whole": "index: and their transactions",
+                "decoded": "web3.py contract.events get_logs: fetched, decoded",
+                "fetched": "web3.py eth.get_logs: fetched",
+                "node": "the node alone: sent",
+            }
+            times: dict[str, list[float]] = {name: [] for name in names}
+            makers, addresses, count = indexes(folder, contracts, url), list(contracts.addresses.values()), 0
             for turn in range(TURNS):
                 follower = next(makers)
 
-                def build(follower: Follower = follower) -> int:
-                    if problem := follower.sync().problem:
-                        raise SystemExit(problem)
-                    with follower.index.reading() as db:
-                        return int(db.execute("SELECT COUNT(*) FROM event").fetchone()[0])
+                def events(follower: Follower = follower) -> int:
+                    follower.transactions_seconds = 0
+                    return looked(follower)
 
-                seconds, count = timed(build)
-                ours.append(seconds)
+                def rest(follower: Follower = follower) -> int:
+                    follower.transactions_seconds = 3_600
+                    return looked(follower)
+
+                seconds, count = timed(events)
+                times["index"].append(seconds)
+                times["whole"].append(seconds + timed(rest)[0])
                 seconds, logs = timed(lambda: decoded(list(deployed.values()), head))
-                theirs.append(seconds)
+                times["decoded"].append(seconds)
                 if logs != count:
                     raise SystemExit(f"web3.py finds {logs} events, the index holds {count}")
-                seconds, _ = timed(lambda: undecoded(bench, list(contracts.addresses.values()), head))
-                raw.append(seconds)
-                say(f"turn {turn + 1}: index {ours[-1]:.2f} s, web3.py {theirs[-1]:.2f} s, undecoded {raw[-1]:.2f} s")
+                times["fetched"].append(timed(lambda: undecoded(bench, addresses, head))[0])
+                times["node"].append(timed(lambda: dropped(url, addresses, head))[0])
+                say(f"turn {turn + 1}: " + ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in times.items()))
             checked = check_balances(bench, follower.index)
             with follower.index.reading() as db:
                 transactions = int(db.execute("SELECT COUNT(*) FROM tx").fetchone()[0])
-    index = min(ours)
-    named = {
-        "index: fetched, decoded, stored, committed": index,
-        "web3.py contract.events get_logs: fetched, decoded": min(theirs),
-        "web3.py eth.get_logs: fetched": min(raw),
-    }
+    index = min(times["index"])
+    named = {text: min(times[name]) for name, text in names.items()}
     rows = [
         {
             "name": what,
@@ -247,7 +277,7 @@ def main() -> None:
         for what, seconds in named.items()
     ]
     result = {"events": count, "transactions": transactions, "blocks": head, "rows": rows, "goal_events_per_second": GOAL_EVENTS_PER_SECOND,
-              "goal_ratio": GOAL_RATIO, "balances_checked": checked}  # fmt: skip
+              "goal_ratio": GOAL_RATIO, "balances_checked": checked, "load_average": [round(load, 2) for load in os.getloadavg()]}  # fmt: skip
     if options.json:
         print(json.dumps(result))
         return
@@ -263,6 +293,7 @@ def main() -> None:
             row["name"], f"{row['seconds']:.2f}", f"{row['events_per_second']:,}", f"{row['index_is_faster_by']:.2f}"
         )
     Console().print(table)
+    print(f"load average {result['load_average']}; ratio: seconds of each to the index's events alone")
     print(f"goals: ratio {GOAL_RATIO}, {GOAL_EVENTS_PER_SECOND:,} events/s; {checked} balances equal balanceOf")
 
 

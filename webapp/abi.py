@@ -7,7 +7,7 @@ name. Integers stay integers here; :func:`plain` turns those that JavaScript wou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,73 +42,186 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A decoded call, event or error. ``inputs`` tells the type of each of ``args``.
-
-    ``address_fields`` names the arguments that are addresses where no other argument holds one; None: not known.
-    """
+    """A decoded call, event or error. ``inputs`` tells the type of each of ``args``."""
 
     contract: str
     name: str
     args: dict[str, Any]
     inputs: tuple[Abi, ...] = ()
-    address_fields: tuple[str, ...] | None = None
 
     def addresses(self) -> set[str]:
         """Every address among the arguments, the zero address left out."""
-        if self.address_fields is not None:
-            return {self.args[field] for field in self.address_fields} - {ZERO}
-        return {found for part in self.inputs for found in _addresses(part, self.args[part["name"]])}
+        return addresses_of(self.inputs, self.args)
+
+
+class _Odd(ValueError):
+    """Bytes that the quick way leaves to eth-abi's judgement."""
+
+
+#: Reads a value out of hex text: the text, the place of its head in it, and where the enclosing tuple begins.
+_Read = Callable[[str, int, int], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class FlatEvent:
-    """How to read a log whose every argument is one 32-byte word, as most are, straight from its hex text.
+class EventReader:
+    """How to read one event's logs straight from their hex text; eth-abi's general decoder takes ten times as long.
 
-    ``fields`` are name, place and kind in the order of the ABI. A place is the number of a topic, or the offset of
-    the word's first digit in ``data`` after 0x; eth-abi's general decoder takes ten times as long to find the same.
+    ``words`` are the arguments of one word: name, whether it is indexed, place (number of the topic, or of the word's
+    first digit in ``data``) and reader; ``parts`` those that are longer, all of them in ``data``. ``address_fields`` and
+    ``wide_fields`` name the arguments that are addresses and those that may pass 2**53; None where they are to be looked
+    for, in arrays and structs.
     """
 
     shape: Shape
     topics: int
-    data_length: int
-    fields: tuple[tuple[str, bool, int, str], ...]
-    address_fields: tuple[str, ...]
+    head: int
+    words: tuple[tuple[str, bool, int, Callable[[str], Any]], ...]
+    parts: tuple[tuple[str, int, _Read], ...]
+    address_fields: tuple[str, ...] | None
+    wide_fields: tuple[str, ...] | None
 
     @classmethod
-    def of(cls, shape: Shape) -> FlatEvent | None:
-        """None for an event with an argument of several words."""
-        fields, topics, at = [], 1, 2
+    def of(cls, shape: Shape) -> EventReader | None:
+        """None for an event that only the general decoder reads."""
+        words, parts, topics, at = [], [], 1, 2
         for part in shape.inputs:
-            kind = _word_kind(part["type"])
-            if kind is None:
+            word, found = _word(part["type"]), _reader(part)
+            if found is None or (part["indexed"] and word is None):
                 return None
-            fields.append((part["name"], part["indexed"], topics if part["indexed"] else at, kind))
-            topics, at = (topics + 1, at) if part["indexed"] else (topics, at + 64)
-        addresses = tuple(name for name, _, _, kind in fields if kind == "address")
-        return cls(shape, topics, at, tuple(fields), addresses)
-
-    def read(self, topics: Sequence[str], data: str) -> Call | None:
-        """The event; None for a log that the ABI does not describe exactly."""
-        if len(topics) != self.topics or len(data) != self.data_length:
-            return None
-        args: dict[str, Any] = {}
-        for name, indexed, at, kind in self.fields:
-            word = topics[at][2:] if indexed else data[at : at + 64]
-            if kind == "uint":
-                args[name] = int(word, 16)
-            elif kind == "bytes32":
-                args[name] = "0x" + word
-            elif word.startswith("0" * 24):
-                args[name] = checksum("0x" + word[24:])
+            if word:
+                words.append((part["name"], part["indexed"], topics if part["indexed"] else at, word))
             else:
-                return None
-        return Call(self.shape.contract, self.shape.name, args, self.shape.inputs, self.address_fields)
+                parts.append((part["name"], at, found[0]))
+            topics, at = (topics + 1, at) if part["indexed"] else (topics, at + found[1])
+        kinds = {part["name"]: str(part["type"]) for part in shape.inputs}
+        addresses: tuple[str, ...] | None = None
+        wide: tuple[str, ...] | None = None
+        if not any(kind.startswith("tuple") or kind.endswith("]") for kind in kinds.values()):
+            addresses = tuple(name for name, kind in kinds.items() if kind == "address")
+            wide = tuple(name for name, kind in kinds.items() if kind.startswith("uint") and int(kind[4:]) > 53)
+        return cls(shape, topics, at, tuple(words), tuple(parts), addresses, wide)
+
+    def read(self, topics: Sequence[str], data: str) -> dict[str, Any] | None:
+        """The arguments; None for a log that the ABI does not describe exactly."""
+        if len(topics) != self.topics or len(data) < self.head:
+            return None
+        try:
+            args = {
+                name: read(topics[at][2:] if indexed else data[at : at + 64]) for name, indexed, at, read in self.words
+            }
+            for name, at, read_part in self.parts:
+                args[name] = read_part(data, at, 2)
+        except (ValueError, KeyError):
+            return None
+        return {part["name"]: args[part["name"]] for part in self.shape.inputs} if self.parts else args
+
+    def addresses(self, args: dict[str, Any]) -> set[str]:
+        """Every address among the arguments, the zero address left out."""
+        if self.address_fields is None:
+            return addresses_of(self.shape.inputs, args)
+        found = {args[field] for field in self.address_fields}
+        found.discard(ZERO)
+        return found
+
+    def plain(self, args: dict[str, Any]) -> dict[str, Any]:
+        """The same as :func:`plain` of the arguments."""
+        if self.wide_fields is None:
+            return dict(plain(args))
+        wide = {field: str(args[field]) for field in self.wide_fields if args[field] > _SAFE_INTEGER}
+        return {**args, **wide} if wide else args
 
 
-def _word_kind(kind: str) -> str | None:
-    return (
-        "uint" if kind.startswith("uint") and kind[4:].isdigit() else kind if kind in ("address", "bytes32") else None
-    )
+def _word(kind: str) -> Callable[[str], Any] | None:
+    """Reader of a value that fills one word of 64 digits; None for another type."""
+    if kind == "address":
+        return _address
+    if kind.startswith("uint") and kind[4:].isdigit():
+        bits = int(kind[4:])
+
+        def number(word: str) -> Any:
+            value = int(word, 16)
+            if value >> bits:
+                raise _Odd
+            return value
+
+        return number
+    if kind.startswith("bytes") and kind[5:].isdigit():
+        digits = 2 * int(kind[5:])
+
+        def fixed(word: str) -> Any:
+            if word[digits:] != _NO_DIGITS[digits:]:
+                raise _Odd
+            return "0x" + word[:digits]
+
+        return fixed
+    if kind == "bool":
+        return lambda word: {_NO_DIGITS: False, _NO_DIGITS[1:] + "1": True}[word]
+    return None
+
+
+@lru_cache(maxsize=65_536)
+def _address(word: str) -> str:
+    if len(word) != 64 or not word.startswith(_NO_DIGITS[:24]):
+        raise _Odd
+    return checksum("0x" + word[24:])
+
+
+_NO_DIGITS = "0" * 64
+
+
+def _reader(part: Abi) -> tuple[_Read, int] | None:
+    """Reader of an ABI input and the digits of its head; None for a type that is left to eth-abi."""
+    kind = str(part["type"])
+    if word := _word(kind):
+        return lambda text, at, base: word(text[at : at + 64]), 64
+    if kind in ("string", "bytes"):
+
+        def octets(text: str, at: int, base: int) -> Any:
+            start, size = _tail(text, at, base, 2)
+            found = text[start : start + size]
+            return bytes.fromhex(found).decode(errors="replace") if kind == "string" else "0x" + found
+
+        return octets, 64
+    if kind.endswith("[]"):
+        item = _word(kind[:-2])
+        if item is None:
+            return None
+
+        def items(text: str, at: int, base: int) -> Any:
+            start, size = _tail(text, at, base, 64)
+            return [item(text[place : place + 64]) for place in range(start, start + size, 64)]
+
+        return items, 64
+    if kind != "tuple":
+        return None
+    members, digits = [], 0
+    for inner in part["components"]:
+        found = _reader(inner)
+        if found is None:
+            return None
+        members.append((inner["name"], digits, found[0]))
+        digits += found[1]
+    dynamic = any(inner["type"] in ("string", "bytes") or inner["type"].endswith("]") for inner in part["components"])
+    if not dynamic and any(inner["type"] == "tuple" for inner in part["components"]):
+        return None
+
+    def struct(text: str, at: int, base: int) -> Any:
+        if dynamic:
+            at = base = base + 2 * int(text[at : at + 64], 16)
+        if len(text) < at + digits:
+            raise _Odd
+        return {name: read(text, at + place, base) for name, place, read in members}
+
+    return struct, 64 if dynamic else digits
+
+
+def _tail(text: str, at: int, base: int, digits: int) -> tuple[int, int]:
+    """Place and length in digits of what a head points to: so many items of ``digits`` each. Raises where the text ends before."""
+    start = base + 2 * int(text[at : at + 64], 16)
+    size = digits * int(text[start : start + 64], 16)
+    if start + 64 + size > len(text):
+        raise _Odd
+    return start + 64, size
 
 
 def canonical(part: Abi) -> str:
@@ -119,12 +232,17 @@ def canonical(part: Abi) -> str:
     return kind
 
 
+def _lenient(part: Abi) -> str:
+    """The type with texts as bytes: a chain keeps any bytes as a text, and bad UTF-8 in one must not hide the event."""
+    return canonical(part).replace("string", "bytes")
+
+
 class Artifacts:
     """The ABIs of all contracts, searchable by what stands on the chain."""
 
     def __init__(self, folder: Path = ARTIFACTS):
         self.events: dict[str, dict[bytes, Shape]] = {}
-        self.flat_events: dict[tuple[str, str], FlatEvent] = {}
+        self.readers: dict[tuple[str, str], EventReader] = {}
         self.functions: dict[bytes, Shape] = {}
         self.errors: dict[bytes, Shape] = {}
         self.abis: dict[str, list[Abi]] = {}
@@ -140,8 +258,8 @@ class Artifacts:
                 digest = keccak256(shape.signature.encode())
                 if entry["type"] == "event":
                     self.events[contract][digest] = shape
-                    if flat := FlatEvent.of(shape):
-                        self.flat_events[contract, "0x" + digest.hex()] = flat
+                    if reader := EventReader.of(shape):
+                        self.readers[contract, "0x" + digest.hex()] = reader
                 else:
                     (self.functions if entry["type"] == "function" else self.errors).setdefault(digest[:4], shape)
 
@@ -153,22 +271,21 @@ class Artifacts:
         indexed = [part for part in shape.inputs if part["indexed"]]
         loose = [part for part in shape.inputs if not part["indexed"]]
         try:
-            values = dict(
-                zip((p["name"] for p in loose), decode([canonical(p) for p in loose], data, strict=False), strict=True)
-            )
+            found = decode([_lenient(p) for p in loose], data, strict=False)
+            values = {part["name"]: _value(part, value) for part, value in zip(loose, found, strict=True)}
             for part, topic in zip(indexed, topics[1:], strict=True):
                 # Of strings, arrays and structs only the hash stands in a topic.
                 hashed = part["type"] in ("string", "bytes") or part["type"].endswith("]") or part["type"] == "tuple"
-                values[part["name"]] = topic if hashed else decode([part["type"]], topic)[0]
+                values[part["name"]] = "0x" + topic.hex() if hashed else _value(part, decode([part["type"]], topic)[0])
         except (DecodingError, ValueError, OverflowError):
             return None
-        return Call(contract, shape.name, {p["name"]: _value(p, values[p["name"]]) for p in shape.inputs}, shape.inputs)
+        return Call(contract, shape.name, {p["name"]: values[p["name"]] for p in shape.inputs}, shape.inputs)
 
     def log(self, contract: str, topics: Sequence[str], data: str) -> Call | None:
         """The same as :meth:`event` of a log as JSON-RPC writes it, and quick."""
-        flat = self.flat_events.get((contract, topics[0])) if topics else None
-        if flat and (event := flat.read(topics, data)):
-            return event
+        reader = self.readers.get((contract, topics[0])) if topics else None
+        if reader and (args := reader.read(topics, data)) is not None:
+            return Call(contract, reader.shape.name, args, reader.shape.inputs)
         return self.event(contract, [bytes.fromhex(topic[2:]) for topic in topics], bytes.fromhex(data[2:]))
 
     def function(self, data: str) -> str | None:
@@ -195,7 +312,7 @@ def _decoded(shapes: dict[bytes, Shape], data: bytes) -> Call | None:
     if shape is None:
         return None
     try:
-        values = decode([canonical(part) for part in shape.inputs], data[4:], strict=False)
+        values = decode([_lenient(part) for part in shape.inputs], data[4:], strict=False)
     except (DecodingError, ValueError, OverflowError):
         return None
     args = {p["name"]: _value(p, v) for p, v in zip(shape.inputs, values, strict=True)}
@@ -212,8 +329,13 @@ def _value(part: Abi, value: Any) -> Any:
     if kind == "address":
         return checksum(value)
     if isinstance(value, bytes):
-        return "0x" + value.hex()
+        return value.decode(errors="replace") if kind == "string" else "0x" + value.hex()
     return value
+
+
+def addresses_of(inputs: Sequence[Abi], args: dict[str, Any]) -> set[str]:
+    """Every address among arguments of these types, the zero address left out."""
+    return {found for part in inputs for found in _addresses(part, args[part["name"]])}
 
 
 def _addresses(part: Abi, value: Any) -> Iterator[str]:

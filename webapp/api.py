@@ -252,6 +252,21 @@ PROFILE = shape(
     quality=List(Integer()), certified_wh=Whole(), total_wh=Whole(), irradiance=maybe(one(IRRADIANCE)),
     corroboration=maybe(one(CORROBORATION)), findings=many(NOTE),
 )  # fmt: skip
+_RUN = shape("SlotRun", first=Integer(), slots=Integer(), state=text())
+
+
+def day_figures() -> dict[str, AnyField]:
+    """Fields of a day by quality, as the charts of several days draw it."""
+    return {
+        "start": Integer(), "certified_wh": maybe(Whole()), "irradiation_wh_m2": maybe(Integer()),
+        "energy_wh": Dict(keys=String(), values=Whole()), "slots": Dict(keys=String(), values=Integer()), "runs": many(_RUN),
+    }  # fmt: skip
+
+
+SHAPE_DAY = shape("ShapeDay", **day_figures())
+DAY_OF_PERIOD = {
+    "day": Parameter("UTC day whose profile is wanted, of a period of several, as 2016-07-14", tables.DAY.pattern)
+}
 DAY = shape(
     "Day", start=Integer(), state=String(metadata={"enum": [state.value for state in DayState]}), reason=maybe(text()),
     energy_wh=maybe(Whole()), root=maybe(text()), headline=maybe(text()),
@@ -293,7 +308,8 @@ LOG = shape("Log", log_index=Integer(), address=text(), contract=maybe(text()), 
 INDEXED_EVENT = shape("IndexedEvent", log_index=Integer(), contract=text(), name=text(), args=_open())
 INDEXED = shape(
     "IndexedTransaction", hash=text(), block=Integer(), position=Integer(), sender=text(), receiver=maybe(text()),
-    function=maybe(text()), value=text(), time=Integer(), block_hash=text(), events=many(INDEXED_EVENT), moved=many(MOVED),
+    function=maybe(text()), value=text(), succeeded=Boolean(), time=Integer(), block_hash=text(), events=many(INDEXED_EVENT),
+    moved=many(MOVED),
 )  # fmt: skip
 CALL = shape("Call", contract=text(), name=text(), args=_open())
 REASON = shape("RevertReason", name=text(), args=_open())

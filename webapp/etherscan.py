@@ -297,7 +297,7 @@ def token1155tx(given: Parameters) -> list[dict[str, str]]:
         values.append(_address(given))
     (first, last), (rows, skipped), way = _span(given), _page(given), _order(given)
     sql = (
-        "SELECT x.*, t.hash, b.timestamp AS time FROM transfer x JOIN tx t ON t.hash = x.tx JOIN block b ON b.number = x.block"
+        "SELECT x.*, b.timestamp AS time FROM transfer x JOIN block b ON b.number = x.block"
         f" WHERE {' AND '.join(terms)} AND x.block BETWEEN ? AND ?"
         f" ORDER BY x.block {way}, x.log_index {way}, x.item {way} LIMIT ? OFFSET ?"
     )

@@ -241,9 +241,13 @@ class Explorer:
         return query.dressed([query.row(row)], None)[0] if row else None
 
     def day_statement(self, device_id: str, start: int) -> Row | None:
-        """The statement in force for the UTC day that begins at ``start``: the first period's latest version."""
-        sql = f"{tables.CHECKS.select} WHERE s.device_id = ? AND s.start BETWEEN ? AND ? + 86399"
-        return self.one(f"{sql} ORDER BY s.start, s.version DESC, n.block DESC", device_id, start, start)
+        """The statement in force for the UTC day that begins at ``start``: the first period's latest version.
+
+        A statement covers 31 days at most.
+        """
+        sql = f"{tables.CHECKS.select} WHERE s.device_id = ? AND s.start BETWEEN ? AND ? AND s.start + s.duration > ?"
+        edges = (start - 30 * 86_400, start + 86_399, start)
+        return self.one(f"{sql} ORDER BY s.start, s.version DESC, n.block DESC", device_id, *edges)
 
     def statement_counts(self) -> dict[str, int]:
         """Statements by the headline of their last validation."""
@@ -371,7 +375,10 @@ class Explorer:
         }
 
     def transaction(self, tx: str) -> Row | None:
-        """A transaction that left events of ours, as the index keeps it."""
+        """A transaction that left events of ours, or was sent to one of our contracts, as the index keeps it.
+
+        None while its block is still to be read (``Freshness.unread_blocks``).
+        """
         row = self.one("SELECT t.*, b.timestamp AS time, b.hash AS block_hash FROM tx t JOIN block b ON b.number = t.block"
                        " WHERE t.hash = ?", tx)  # fmt: skip
         if row is None:
@@ -380,6 +387,7 @@ class Explorer:
         moved = self.all(
             "SELECT contract, sender, receiver, id, amount FROM transfer WHERE tx = ? ORDER BY log_index, item", tx
         )
+        row["succeeded"] = bool(row["succeeded"])
         return {**row, "events": [{**e, "args": json.loads(e["args"])} for e in events], "moved": moved}
 
     def labels(self) -> list[tuple[str, str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Sequence
+from functools import lru_cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import orjson
-import requests
 
 from oracle.errors import ChainError, ChainUnreachable
 
@@ -68,25 +71,33 @@ class Node:
                     raise
 
     def _ask(self, url: str, body: Any) -> Any:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False
+        kept: dict[str, HTTPConnection] | None = getattr(self._local, "connections", None)
+        if kept is None:
+            kept = self._local.connections = {}
+        for fresh in (url not in kept, True):
+            connection = kept.get(url) or kept.setdefault(url, self._connection(url))
+            try:
+                # The answer is read in one piece: many small reads would each wait for the interpreter's lock.
+                connection.request("POST", _path(url), orjson.dumps(body), _headers(url))
+                with connection.getresponse() as response:
+                    status, content = response.status, response.read()
+                break
+            except (HTTPException, OSError) as fault:
+                kept.pop(url).close()
+                # A connection kept from before may have been closed meanwhile: that says nothing of the node.
+                if fresh or isinstance(fault, TimeoutError):
+                    raise ChainUnreachable(f"the node does not answer ({type(fault).__name__})") from None
+        if status >= 300:
+            raise ChainUnreachable(f"the node answered HTTP {status}")
         try:
-            response = session.post(
-                url,
-                data=orjson.dumps(body),
-                headers={"Content-Type": "application/json"},
-                timeout=self.timeout_seconds,
-                allow_redirects=False,
-            )
-            if response.status_code >= 300:
-                raise ChainUnreachable(f"the node answered HTTP {response.status_code}")
-            return orjson.loads(response.content)
-        except requests.RequestException as fault:
-            raise ChainUnreachable(f"the node does not answer ({type(fault).__name__})") from None
+            return orjson.loads(content)
         except ValueError:
             raise ChainUnreachable("the node's answer is not JSON") from None
+
+    def _connection(self, url: str) -> HTTPConnection:
+        parts = urlsplit(url)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        return kind(parts.hostname or "", parts.port, timeout=self.timeout_seconds)
 
     @staticmethod
     def _result(answer: Any) -> Any:
@@ -99,3 +110,19 @@ class Node:
                 str(error.get("message", "no reason"))[:300], code=error.get("code"), data=error.get("data")
             )
         return answer["result"]
+
+
+def _path(url: str) -> str:
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+@lru_cache
+def _headers(url: str) -> dict[str, str]:
+    """Headers of every request; a name and password in the address go where HTTP wants them."""
+    parts = urlsplit(url)
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        headers["Authorization"] = "Basic " + b64encode(secret).decode()
+    return headers

@@ -631,7 +631,7 @@ ACTIVITY = Table(
 TRANSACTIONS = Table(
     "transactions",
     lazy_gettext("Transactions"),
-    lazy_gettext("Every transaction that left a trace in these contracts."),
+    lazy_gettext("Every transaction that left a trace in these contracts, and those sent to them that were refused."),
     lazy_gettext("No transaction has touched these contracts yet."),
     "SELECT t.hash, t.block, t.position, t.sender, t.receiver, t.function, t.value AS value_wei, b.timestamp AS time, b.hash AS block_hash,"
     " (SELECT COUNT(*) FROM event e WHERE e.tx = t.hash) AS events,"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 
 import pytest
 from eth_abi import encode
 
 from oracle.chain import AddressBook
-from webapp.abi import artifacts
+from webapp.abi import artifacts, canonical, plain
 from webapp.explorer import CERTIFICATE, OUTCOME, Explorer
-from webapp.index import Contracts, Follower, Index, hex_id
+from webapp.follower import Follower
+from webapp.index import CHECKPOINTS, Contracts, Index, hex_id
 from webapp.node import Node
 
 
@@ -154,7 +156,7 @@ def test_sync_after_reorganisations_balances_equal_balance_of_for_every_holder(b
 
 def test_sync_in_small_ranges_resumes_and_reads_the_same(busy, tmp_path, monkeypatch):
     world, _, every = busy
-    monkeypatch.setattr("webapp.index.BLOCKS_PER_REQUEST", 3)
+    monkeypatch.setattr("webapp.follower.BLOCKS_PER_REQUEST", 3)
     follower = synced(follower_of(world, tmp_path))
     assert balances(follower) == chain_balances(world, every)
     world.transfer(1, 2, busy[1][0], 5)
@@ -189,7 +191,7 @@ def test_sync_when_blocks_change_between_two_ranges_leaves_nothing_stale(busy, t
     chance = random.Random(3)
     for _ in range(6):
         act_at_random(world, chance, tokens)
-    monkeypatch.setattr("webapp.index.FIRST_BLOCKS", world.w3.eth.block_number - 3)
+    monkeypatch.setattr("webapp.follower.FIRST_BLOCKS", world.w3.eth.block_number - 3)
     follower = follower_of(world, tmp_path)
     fetch, ranges = follower._fetch_to, []
 
@@ -215,33 +217,179 @@ def test_sync_when_the_first_node_is_silent_asks_the_next(busy, tmp_path, w):
     assert follower.node.url == world.anvil.url
 
 
-def padded(kind: str, value) -> bytes:
-    return encode([kind], [value])
+def refused_transfer(world, token: int) -> str:
+    """A transfer by somebody without a certificate, mined all the same. Its hash."""
+    call = world.contracts[CERTIFICATE].functions.safeTransferFrom(world.account(6), world.account(1), token, 5, b"")
+    tx = call.transact({"from": world.account(6), "gas": 500_000})
+    assert world.w3.eth.wait_for_transaction_receipt(tx, poll_latency=0.01)["status"] == 0
+    return "0x" + tx.hex().removeprefix("0x")
+
+
+def test_sync_of_refused_transactions_lists_them_as_failed(busy, tmp_path):
+    world, tokens, _ = busy
+    follower = synced(follower_of(world, tmp_path))
+    refused = refused_transfer(world, tokens[0])
+    world.anvil.mine(3)
+    synced(follower)
+
+    def listed() -> list[tuple]:
+        with follower.index.reading() as db:
+            sql = "SELECT t.hash, t.function, t.succeeded, b.events FROM tx t JOIN block b ON b.number = t.block"
+            return [tuple(row) for row in db.execute(sql + " WHERE NOT succeeded")]
+
+    assert listed() == [(refused, "safeTransferFrom", 0, 0)]
+    # Blocks without events are forgotten in time; one that holds a refused transaction stays.
+    world.anvil.mine(CHECKPOINTS + 10)
+    assert listed() == [(refused, "safeTransferFrom", 0, 0)]
+    follower.index.rebuild()
+    synced(follower)
+    assert listed() == [(refused, "safeTransferFrom", 0, 0)]
+    with follower.index.reading() as db:
+        rows = {row["hash"]: row for row in db.execute("SELECT * FROM tx")}
+        left = {tx for (tx,) in db.execute("SELECT tx FROM event")}
+    assert rows.keys() == left | {refused}
+    for tx in [refused, *list(left)[:3]]:
+        told = world.anvil.rpc("eth_getTransactionByHash", tx)
+        receipt = world.anvil.rpc("eth_getTransactionReceipt", tx)
+        assert rows[tx]["succeeded"] == int(receipt["status"], 16)
+        assert (rows[tx]["block"], rows[tx]["position"]) == (
+            int(told["blockNumber"], 16),
+            int(told["transactionIndex"], 16),
+        )
+        assert rows[tx]["sender"].lower() == told["from"]
+
+
+def test_sync_after_a_reorganisation_forgets_refused_transactions(busy, tmp_path):
+    world, tokens, _ = busy
+    refused_transfer(world, tokens[0])
+    follower = synced(follower_of(world, tmp_path))
+    with follower.index.reading() as db:
+        assert db.execute("SELECT COUNT(*) FROM tx WHERE NOT succeeded").fetchone()[0] == 1
+    world.anvil.rpc("anvil_reorg", 1, [])
+    world.anvil.mine(1)
+    synced(follower)
+    with follower.index.reading() as db:
+        assert db.execute("SELECT COUNT(*) FROM tx WHERE NOT succeeded").fetchone()[0] == 0
+
+
+def test_sync_without_time_for_transactions_keeps_events_and_goes_on_later(busy, tmp_path, monkeypatch):
+    world, _, every = busy
+    monkeypatch.setattr("webapp.follower.FULL_BLOCKS_PER_REQUEST", 4)
+    follower = follower_of(world, tmp_path)
+    follower.transactions_seconds = 1e-9
+    synced(follower)
+    assert balances(follower) == chain_balances(world, every)
+    left = [follower.freshness().unread_blocks]
+    assert left[0] > 4
+    while left[-1]:
+        left.append(synced(follower).freshness().unread_blocks)
+        assert left[-1] <= left[-2]
+    with follower.index.reading() as db:
+        missing = "SELECT COUNT(*) FROM event WHERE tx NOT IN (SELECT hash FROM tx)"
+        assert db.execute(missing).fetchone()[0] == 0
+    assert len(left) > 3
+
+
+def test_sync_reads_transactions_of_blocks_too_old_to_scan(busy, tmp_path, monkeypatch):
+    world, tokens, _ = busy
+    refused_transfer(world, tokens[0])
+    world.anvil.mine(5)
+    monkeypatch.setattr("webapp.follower.SCANNED_BLOCKS", 3)
+    follower = synced(follower_of(world, tmp_path))
+    with follower.index.reading() as db:
+        assert db.execute("SELECT COUNT(*) FROM event WHERE tx NOT IN (SELECT hash FROM tx)").fetchone()[0] == 0
+        assert db.execute("SELECT COUNT(*) FROM tx").fetchone()[0] > 4
+        # Beyond what is scanned a refused transaction in a block without events stays unknown.
+        assert db.execute("SELECT COUNT(*) FROM tx WHERE NOT succeeded").fetchone()[0] == 0
+
+
+def test_sync_when_old_blocks_are_of_another_chain_reads_them_again(busy, tmp_path):
+    world, _, every = busy
+    follower = synced(follower_of(world, tmp_path))
+    with follower.index.writing() as db:
+        # As if a node that was on a fork had told this block.
+        number = db.execute("SELECT number FROM block WHERE events > 0 ORDER BY number LIMIT 1").fetchone()[0]
+        db.execute("UPDATE block SET hash = ?, transactions = NULL WHERE number = ?", ("0x" + "5" * 64, number))
+        db.execute("UPDATE event SET args = '{}' WHERE block = ?", (number,))
+    assert "reorganised" in follower.sync().problem
+    synced(follower)
+    assert balances(follower) == chain_balances(world, every)
+    with follower.index.reading() as db:
+        assert db.execute("SELECT COUNT(*) FROM event WHERE args = '{}'").fetchone()[0] == 0
+
+
+def test_sync_from_a_node_that_tells_no_times_asks_for_headers(busy, tmp_path):
+    world, _, every = busy
+    follower, timed = follower_of(world, tmp_path), synced(follower_of(world, tmp_path / "timed"))
+    call = follower.node.call
+
+    def without_times(method: str, *params):
+        answer = call(method, *params)
+        if method == "eth_getLogs":
+            for log in answer:
+                del log["blockTimestamp"]
+        return answer
+
+    follower.node.call = without_times
+    synced(follower)
+    assert balances(follower) == chain_balances(world, every)
+    with follower.index.reading() as one, timed.index.reading() as other:
+        blocks = "SELECT number, hash, timestamp, events, transactions FROM block"
+        assert [tuple(row) for row in one.execute(blocks)] == [tuple(row) for row in other.execute(blocks)]
+
+
+def test_call_over_a_connection_closed_meanwhile_connects_again(fresh_world):
+    node = Node(fresh_world.anvil.url, 3)
+    head = node.call("eth_blockNumber")
+    (connection,) = node._local.connections.values()
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    assert node.call("eth_blockNumber") == head
+
+
+def random_value(part: dict, chance: random.Random):
+    kind = part["type"]
+    if kind.endswith("[]"):
+        return [random_value({**part, "type": kind[:-2]}, chance) for _ in range(chance.randrange(5))]
+    if kind == "tuple":
+        return tuple(random_value(inner, chance) for inner in part["components"])
+    if kind == "string":
+        return "".join(chance.choice("a é☀") for _ in range(chance.randrange(70)))
+    if kind == "bytes":
+        return chance.randbytes(chance.randrange(70))
+    if kind == "bool":
+        return chance.random() < 0.5
+    if kind == "address":
+        return "0x" + chance.randbytes(20).hex()
+    return chance.randbytes(int(kind[5:])) if kind.startswith("bytes") else chance.getrandbits(int(kind[4:]))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_log_of_every_event_is_read_as_eth_abi_reads_it(seed):
     chance = random.Random(seed)
     known = artifacts()
-    makers = {
-        "address": lambda: "0x" + chance.randbytes(20).hex(),
-        "bytes32": lambda: chance.randbytes(32),
-    }
-    compared = 0
-    for (contract, topic), flat in known.flat_events.items():
-        topics, data = [topic], b""
-        for part in flat.shape.inputs:
-            kind = part["type"]
-            value = makers[kind]() if kind in makers else chance.getrandbits(int(kind[4:]))
-            if part["indexed"]:
-                topics.append("0x" + padded(kind, value).hex())
-            else:
-                data += padded(kind, value)
-        quick = known.log(contract, topics, "0x" + data.hex())
+    for (contract, topic), reader in known.readers.items():
+        values = [(part, random_value(part, chance)) for part in reader.shape.inputs]
+        topics = [topic] + ["0x" + encode([p["type"]], [v]).hex() for p, v in values if p["indexed"]]
+        loose = [(canonical(p), v) for p, v in values if not p["indexed"]]
+        data = encode([kind for kind, _ in loose], [value for _, value in loose])
+        args = reader.read(topics, "0x" + data.hex())
         slow = known.event(contract, [bytes.fromhex(t[2:]) for t in topics], data)
-        assert (quick.name, quick.args, quick.addresses()) == (slow.name, slow.args, slow.addresses())
-        # A word too many, and an address with something before it, are not read by the quick way.
-        assert flat.read(topics, "0x" + data.hex() + "00" * 32) is None
-        compared += 1
-    assert compared > 20
-    assert {"TransferSingle", "Issued"} <= {flat.shape.name for flat in known.flat_events.values()}
+        assert list(args.items()) == list(slow.args.items()), reader.shape.name
+        assert (reader.addresses(args), reader.plain(args)) == (slow.addresses(), plain(slow.args))
+        if loose:
+            assert reader.read(topics, "0x" + data.hex()[:-64]) is None
+        if any(part["type"] == "address" and part["indexed"] for part, _ in values):
+            spoilt = [topic, *("0x01" + t[4:] for t in topics[1:])]
+            assert reader.read(spoilt, "0x" + data.hex()) is None
+    every = {(contract, shape.name) for contract, shapes in known.events.items() for shape in shapes.values()}
+    assert every == {(contract, reader.shape.name) for (contract, _), reader in known.readers.items()}
+
+
+def test_read_of_a_text_that_is_not_utf_8_keeps_the_event():
+    known = artifacts()
+    reader = next(r for (c, _), r in known.readers.items() if (c, r.shape.name) == ("Notary", "Revoked"))
+    topic = next(t for (_, t), r in known.readers.items() if r is reader)
+    topics, data = [topic, "0x" + "11" * 32, "0x" + "00" * 12 + "22" * 20], encode(["bytes"], [b"caf\xe9"])
+    assert reader.read(topics, "0x" + data.hex())["reason"] == "caf\ufffd"
+    slow = known.event("Notary", [bytes.fromhex(t[2:]) for t in topics], data)
+    assert slow.args["reason"] == "caf\ufffd"

@@ -18,10 +18,10 @@ from oracle.errors import ChainError, ChainUnreachable, ProtocolError
 from .. import api, tables
 from ..abi import artifacts, checksum, plain
 from ..app import explorer, freshness, label, services
+from ..decoding import event_rows
 from ..explorer import OUTCOME, TOKENS
-from ..index import event_rows
 from ..node import NodeRefused
-from ..readings import day_profile, device_days
+from ..readings import day_profile, device_days, figures
 from ..tables import CHECKS, Row
 from . import Listing, Model, Pages
 
@@ -170,6 +170,27 @@ def titled_profile(device_id: str, start: int) -> Model | None:
     return profile
 
 
+def shape_of(device_id: str, start: int, duration: int) -> Model:
+    """A period's readings: ``profile`` of one UTC day, the first or that which ``?day=`` names, and ``days``, figures of each
+    day if the period touches several."""
+    first = start // DAY_SECONDS * DAY_SECONDS
+    starts = list(range(first, start + duration, DAY_SECONDS))
+    chosen = _day_asked_for()
+    profiles = [titled_profile(device_id, one) for one in starts]
+    known = {one: profile for one, profile in zip(starts, profiles, strict=True) if profile}
+    return {
+        "profile": known.get(chosen if chosen in known else min(known, default=first)),
+        "days": [{"start": one, **figures(known.get(one))} for one in starts] if len(starts) > 1 else [],
+    }
+
+
+def _day_asked_for() -> int | None:
+    try:
+        return int(datetime.strptime(request.args.get("day", ""), "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return None
+
+
 def _chosen_day(days: list[dict[str, Any]]) -> int | None:
     """UTC seconds of the day asked for, else the last with a statement, else the last of all."""
     text = request.args.get("day")
@@ -232,8 +253,9 @@ def certificates(rows: list[Row]) -> None:
     schema=api.shape(
         "CertificatePage", batch=api.maybe(api.one(api.rows_of(tables.BATCHES))), finality=api.one(api.FINALITY_SCHEMA),
         statement=api.maybe(api.one(api.rows_of(CHECKS))), profile=api.maybe(api.one(api.PROFILE)),
-        certificate=api.one(api.CERTIFICATE),
+        days=api.many(api.SHAPE_DAY), certificate=api.one(api.CERTIFICATE),
     ),
+    query=api.DAY_OF_PERIOD,
 )  # fmt: skip
 def certificate(token: str) -> Model:
     """A certificate from its readings to its retirements."""
@@ -257,7 +279,7 @@ def certificate(token: str) -> Model:
         "certificate": {**found, **sums, "device_name": s.facts.name(found["device_id"])},
         "batch": _with_finality(ask.batch(found["issued"]["root"])),
         "statement": statement,
-        "profile": titled_profile(found["device_id"], found["start"] // DAY_SECONDS * DAY_SECONDS),
+        **shape_of(found["device_id"], found["start"], found["duration"]),
         "finality": finality(found["issued"]["block"]),
     }
 
