@@ -9,7 +9,7 @@ from flask import abort, redirect, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from oracle.domain import DAY_SECONDS, CheckResult, Finding
+from oracle.domain import CheckResult, Finding
 from oracle.merkle import root_from_proof
 
 from .. import api
@@ -17,7 +17,7 @@ from ..abi import plain
 from ..app import csrf_is_right, explorer, services
 from ..tables import BATCHES, CHECKS, Query, Row
 from . import Model, Pages, asked, json_response
-from .public import finality, hash_of, statement_names, titled_profile
+from .public import finality, hash_of, shape_of, statement_names
 
 pages = Pages("checks")
 
@@ -46,8 +46,9 @@ def table(rows: list[Row]) -> None:
         "StatementPage", statement=api.one(api.STATEMENT), check=api.one(api.CHECK), calculated=api.maybe(api.text()),
         reached_root=api.maybe(api.text()), proof=List(String()), evidence=List(String()), salts=api.maybe(api.text()),
         batch=api.maybe(api.one(api.rows_of(BATCHES))), profile=api.maybe(api.one(api.PROFILE)), issued=Boolean(),
-        token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA),
+        token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA), days=api.many(api.SHAPE_DAY),
     ),
+    query=api.DAY_OF_PERIOD,
 )  # fmt: skip
 def statement(root: str, device_id: str, start: int) -> Model:
     """One statement, checked now from its archive and the chain: four verdicts and what they rest on."""
@@ -60,7 +61,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
     result, calculated, evidence = s.validator.check_now(row)
     if row["headline"] != result.headline.value or row["checked_at"] < time.time() - 60:
         s.catalogue.keep([(row, result, calculated)])
-    profile = titled_profile(device_id, start // DAY_SECONDS * DAY_SECONDS) if device_id else None
+    shape = shape_of(device_id, start, row["duration"]) if device_id else {"profile": None, "days": []}
     record = evidence.record
     return {
         "statement": {
@@ -76,7 +77,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
         "evidence": ["0x" + digest.hex() for digest in record.evidence] if record else [],
         "salts": "0x" + record.salts.hex() if record else None,
         "batch": found | finality(found["block"]) if (found := ask.batch(root)) else None,
-        "profile": profile,
+        **shape,
         "issued": bool(
             ask.one("SELECT 1 FROM issuance WHERE event = 'Issued' AND device_id = ? AND start = ?", device_id, start)
         ),

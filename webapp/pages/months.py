@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
-from apiflask.fields import Dict, Integer, List, String
+from apiflask.fields import Integer, List, String
 from flask import abort
 
-from oracle.domain import DAY_SECONDS, SLOT_SECONDS
+from oracle.domain import DAY_SECONDS
 
 from .. import api, charts, words
 from ..app import explorer, services
-from ..charts import slot_state
-from ..readings import day_profile, device_days
+from ..readings import day_profile, device_days, figures
 from . import Model, Pages
 from .public import final_block
 
@@ -25,11 +22,8 @@ pages.html.add_app_template_global(charts.month_chart, "month_chart")
 pages.html.add_app_template_global(charts.heat_map, "heat_map")
 pages.html.add_app_template_filter(lambda seconds: words.month(datetime.fromtimestamp(seconds, UTC).date()), "month_of")
 
-_RUN = api.shape("SlotRun", first=Integer(), slots=Integer(), state=api.text())
 _DAY = api.shape(
-    "MonthDay", start=Integer(), state=api.maybe(api.text()), reason=api.text(), certified_wh=api.maybe(api.Whole()),
-    irradiation_wh_m2=api.maybe(Integer()), energy_wh=Dict(keys=String(), values=api.Whole()),
-    slots=Dict(keys=String(), values=Integer()), runs=api.many(_RUN),
+    "MonthDay", state=api.maybe(api.text()), reason=api.text(), **api.day_figures(),
 )  # fmt: skip
 _SCHEMA = api.shape(
     "MonthPage", device_id=api.text(), device_name=api.maybe(api.text()), month=api.text(), first=Integer(),
@@ -50,7 +44,7 @@ def month(device_id: str, month: str) -> Model:
     first = at
     while _month_of(at) == month:
         profile = day_profile(ask, s.archives, s.oracle_days, device_id, at) if at in known else None
-        days.append({"start": at, "state": None, "reason": "", **_known(known.get(at)), **_figures(profile)})
+        days.append({"start": at, "state": None, "reason": "", **_known(known.get(at)), **figures(profile)})
         kind = kind or (profile["irradiance"]["kind"] if profile and profile["irradiance"] else None)
         at += DAY_SECONDS
     return {
@@ -66,29 +60,6 @@ def month(device_id: str, month: str) -> Model:
 
 def _known(day: dict[str, Any] | None) -> dict[str, Any]:
     return {"state": day["state"], "reason": day["reason"]} if day else {}
-
-
-def _figures(profile: dict[str, Any] | None) -> dict[str, Any]:
-    """Energy (Wh) and slots by quality, runs of slots of one quality, and irradiation (Wh/m2) of a day."""
-    if profile is None:
-        return {"certified_wh": None, "irradiation_wh_m2": None, "energy_wh": {}, "slots": {}, "runs": []}
-    states = [slot_state(bits) for bits in profile["quality"]]
-    energy_wh: Counter[str] = Counter()
-    for state, wh in zip(states, profile["energy_wh"], strict=True):
-        energy_wh[state] += wh
-    offset, runs, at = profile["start"] % DAY_SECONDS // SLOT_SECONDS, [], 0
-    for state, group in groupby(states):
-        slots = len(list(group))
-        runs.append({"first": offset + at, "slots": slots, "state": state})
-        at += slots
-    w_m2 = [value for value in (profile["irradiance"] or {"w_m2": []})["w_m2"] if value is not None]
-    return {
-        "certified_wh": profile["certified_wh"],
-        "irradiation_wh_m2": sum(w_m2) * SLOT_SECONDS // 3600 if w_m2 else None,
-        "energy_wh": dict(energy_wh),
-        "slots": dict(Counter(states)),
-        "runs": runs,
-    }
 
 
 def _month_of(seconds: int) -> str:
