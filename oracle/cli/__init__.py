@@ -16,9 +16,9 @@ from ..errors import OracleError
 
 # Importing a module of commands is what makes the group know them.
 from . import batches, evidence, files, keys, reports, review
-from .desk import EXIT_INTERRUPTED, cli, shown
+from .desk import EXIT_INTERRUPTED, Desk, cli, shown
 
-__all__ = ["batches", "cli", "evidence", "files", "keys", "main", "reports", "review", "shown"]
+__all__ = ["Desk", "batches", "cli", "evidence", "files", "keys", "main", "reports", "review", "shown"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

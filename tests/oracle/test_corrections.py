@@ -12,7 +12,7 @@ from oracle import decisions, issuance, pipeline, reports, sealing
 from oracle.archive import build_tree
 from oracle.domain import DayState, Quality
 from oracle.keys import create_device_key
-from oracle.outbox import crash_point
+from oracle.outbox import CRASH_POINTS, crash_point
 from oracle.protocol import keccak256, manifest_bytes, token_id, unpack_profile
 from oracle.store import Correction, Store
 from oracle.witness import Refused, Witness
@@ -212,6 +212,36 @@ def test_run_killed_at_a_crash_point_of_the_pipeline_ends_the_same(node, tmp_pat
     issued = [event for event in one.chain.events("EnergyCertificate", "Issued") if event.values["id"] >> 192 == one.id]
     # The correction issues the difference: 2312 and 2412 Wh of the two days, and 100 Wh.
     assert len(corrected) == 1
+    assert sorted(event.values["energyWh"] for event in issued) == [100, 2_312, 2_412]
+    assert one.run(file)["transactions"] == 0
+
+
+def test_run_interrupted_again_and_again_goes_on_where_it_stopped(node, tmp_path, monkeypatch):
+    """Ctrl-C at each numbered point in turn, the next run going a little further, and every act happens once."""
+    one = Plant(node, tmp_path)
+    one.run(one.file("", day_rows(0, slots=[slot for slot in range(96) if slot != SLOT])))
+    decisions.decide(one.config, one.store, REVIEWER, one.id, FIRST, "accept", "a slot was lost")
+    one.run()
+    file = one.file("-more", day_rows(0, slots=[SLOT]), day_rows(1))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    reached = []
+    # From ingest to the signatures, and then each point of sending.
+    for point in (*range(16, 22), *range(1, CRASH_POINTS + 1)):
+        with monkeypatch.context() as patch:
+            patch.setenv("CRASH_AT", str(point))
+            patch.setattr(os, "kill", interrupt)
+            try:
+                one.run(file)
+            except KeyboardInterrupt:
+                reached.append(point)
+    # Not those of a replacement, nor of what the runs before have done already.
+    assert len(reached) >= 16 and set(range(16, 22)) <= set(reached), reached
+    one.run(file)
+    assert (one.balance(), one.balance(1), one.on_chain()) == (2_412, 2_412, (1, 2_412))
+    issued = [event for event in one.chain.events("EnergyCertificate", "Issued") if event.values["id"] >> 192 == one.id]
     assert sorted(event.values["energyWh"] for event in issued) == [100, 2_312, 2_412]
     assert one.run(file)["transactions"] == 0
 

@@ -115,6 +115,23 @@ def test_rebuild_damaged_archive_changes_nothing(plant):
     assert difference(before, contents(plant.store)) == []
 
 
+def test_rebuild_interrupted_changes_nothing_and_may_be_done_again(plant):
+    before = contents(plant.store)
+    told = []
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    rebuild(plant.config, plant.store, plant.chain, lambda *step: told.append(step))
+    steps = list(told)
+    for last in range(0, len(steps), 2):
+        calls = iter(steps[:last])
+        with pytest.raises(KeyboardInterrupt):
+            rebuild(plant.config, plant.store, plant.chain, lambda *step, calls=calls: next(calls, None) or interrupt())
+    assert rebuild(plant.config, plant.store, plant.chain).unread == ()
+    assert difference(before, contents(plant.store)) == []
+
+
 def difference(before, after):
     return [
         (table, name, old[name], new[name])
