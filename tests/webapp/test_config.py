@@ -106,3 +106,23 @@ def test_main_with_a_mistaken_file_ends_with_its_exit_code(tmp_path, w):
     command = [sys.executable, "-m", "webapp", "--config", str(tmp_path / "none.yaml")]
     ended = subprocess.run(command, cwd=w.ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and "none.yaml is not there" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("written_as", "read_as"),
+    [
+        ("https://Wattmark.Example/", "https://wattmark.example"),
+        ("https://wattmark.example:443", "https://wattmark.example"),
+        ("http://wattmark.example:8080", "http://wattmark.example:8080"),
+    ],
+)
+def test_site_url_is_read_as_browsers_write_an_origin(tmp_path, written_as, read_as):
+    assert WebConfig.load(written(tmp_path, {**WHOLE, "site_url": written_as})).site_url == read_as
+
+
+@pytest.mark.parametrize(
+    "wrong", ["wattmark.example", "ftp://wattmark.example", "https://wattmark.example/site", "https://a@b.example"]
+)
+def test_site_url_that_is_no_origin_is_refused(tmp_path, wrong):
+    with pytest.raises(ConfigError, match="site_url must be like"):
+        WebConfig.load(written(tmp_path, {**WHOLE, "site_url": wrong}))
