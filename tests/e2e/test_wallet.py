@@ -572,6 +572,27 @@ def test_transaction_cancelled_in_the_wallet_is_told_as_cancelled(market, visit,
     assert held(market.world, 8, market.world.days[9]) == before
 
 
+def test_transaction_replaced_by_another_call_is_told_as_replaced(market, visit, by_hand):
+    page, wallet = visit()
+    connect(page)
+    sent_waiting(page, market)
+    before = held(market.world, 8, market.world.days[9]), held(market.world, 6, market.world.days[9])
+    own = market.world.account(1)
+    nonce = market.world.w3.eth.get_transaction_count(own)
+    call = market.world.contracts["EnergyCertificate"].encode_abi(
+        "safeTransferFrom", [own, market.world.account(6), market.world.days[9], 100, b""]
+    )
+    token = market.world.contracts["EnergyCertificate"].address
+    wallet.send({"from": own, "to": token, "data": call, "gas": hex(200_000)}, nonce=nonce, fee_wei=5 * 10**10)
+    by_hand.mine(1)
+    page.locator("#acts li[data-state=replaced]").wait_for()
+    assert "Another transaction of the wallet" in page.locator("#acts li").first.inner_text()
+    assert (held(market.world, 8, market.world.days[9]), held(market.world, 6, market.world.days[9])) == (
+        before[0],
+        before[1] + 100,
+    )
+
+
 def test_transaction_that_the_node_forgot_is_told_as_dropped(market, visit, by_hand):
     page, _ = visit()
     page.clock.install()
