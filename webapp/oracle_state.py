@@ -81,16 +81,9 @@ class OracleState:
         ]
         return sorted(rows, key=lambda row: (row["updated_at"], row["device_id"], row["start"]))
 
-    def every_day(self) -> list[Model]:
-        """Every device-day with its state and reason, by device and day."""
-        columns = (DeviceDay.device_id, DeviceDay.start, DeviceDay.state, DeviceDay.reason, DeviceDay.energy_wh, DeviceDay.pending,
-                   DeviceDay.root, DeviceDay.updated_at)  # fmt: skip
-        rows = self._rows(select(*columns).order_by(DeviceDay.device_id, DeviceDay.start))
-        return [
-            {"device_id": str(r.device_id), "start": r.start, "state": r.state.value, "reason": r.reason, "energy_wh": r.energy_wh,
-             "pending": r.pending, "root": r.root, "updated_at": int(r.updated_at.timestamp())}
-            for r in rows
-        ]  # fmt: skip
+    def device_ids(self) -> list[str]:
+        """Devices that the oracle has any day of."""
+        return [str(one) for (one,) in self._rows(select(DeviceDay.device_id).distinct())]
 
     def case(self, device_id: int, start: int) -> Model | None:
         """The version of a day that can still be decided about, with all that a reviewer needs; None without one."""

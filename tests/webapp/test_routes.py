@@ -105,6 +105,7 @@ ANSWERS: dict[str, int | dict[str, int]] = {
     "GET /operators/audit": ANY_ROLE,
     "GET /operators/audit.json": ANY_ROLE,
     "GET /operators/audit/<part>.csv": ANY_ROLE,
+    **{f"GET /operators/{name}": ANY_ROLE for name in ("health", "health.json", "gaps", "gaps.json", "gaps.csv")},
     **{f"GET {rule}": 200 for rule in ("/audit", "/audit.json", "/audit.csv", "/api/v1/audit")},
 }
 #: Arguments that some need beside the values of their rule.

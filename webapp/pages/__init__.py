@@ -165,6 +165,7 @@ def register(app: APIFlask) -> None:
         auditor,
         bundles,
         checks,
+        health,
         months,
         operators,
         portfolio,
@@ -178,5 +179,5 @@ def register(app: APIFlask) -> None:
     for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages, acts.pages, audit_trail.pages):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
-    for blueprint in (audit_trail.html, bundles.html, operators.html, acts.html, requests.html, reviews.html, statements.html, verify.html):  # fmt: skip
+    for blueprint in (audit_trail.html, bundles.html, operators.html, acts.html, health.html, requests.html, reviews.html, statements.html, verify.html):  # fmt: skip
         app.register_blueprint(blueprint)

@@ -85,7 +85,7 @@ def names() -> Model:
 @pages.html.get("/audit.csv")
 def audit_csv() -> Response:
     """The same as CSV, all of it."""
-    return _csv("audit", COLUMNS, notarized_decisions())
+    return csv_of("audit", COLUMNS, notarized_decisions())
 
 
 def notarized_decisions() -> list[Model]:
@@ -139,9 +139,9 @@ def desk_json() -> Response:
 def desk_csv(part: str) -> Response:
     told = _told()
     if part == "decisions":
-        return _csv("decisions", DESK_COLUMNS, told["decisions"])
+        return csv_of("decisions", DESK_COLUMNS, told["decisions"])
     if part == "acts":
-        return _csv("acts", ACT_COLUMNS, told["acts"])
+        return csv_of("acts", ACT_COLUMNS, told["acts"])
     abort(404)
 
 
@@ -159,7 +159,8 @@ def _told() -> Model:
     }
 
 
-def _csv(name: str, columns: Sequence[str], rows: Iterable[Model]) -> Response:
+def csv_of(name: str, columns: Sequence[str], rows: Iterable[Model]) -> Response:
+    """Rows as a CSV download that no spreadsheet computes; times as ISO 8601 in UTC."""
     out = StringIO()
     writer = csv.writer(out)
     writer.writerow(columns)
