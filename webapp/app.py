@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 
 from oracle.chain import AddressBook, ChainView
 
-from . import charts, words
+from . import charts, fragments, words
 from .abi import artifacts
 from .catalogue import Catalogue
 from .codes import Codes
@@ -99,12 +99,14 @@ class Services:
             self.validator.ask({})
 
     def after_look(self) -> None:
+        self.catalogue.keep_waiting()
         self.list_archives()
         self.codes.look()
 
     def stop(self) -> None:
         self.follower.stop()
         self.validator.stop()
+        self.catalogue.keep_waiting()
 
 
 def services() -> Services:
@@ -256,13 +258,21 @@ def _templates(app: APIFlask, built: Services) -> None:
         verdicts=words.VERDICTS, verdict_styles=words.STYLES, headlines=words.HEADLINES, parts=words.PARTS,
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
-        contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, technology=words.technology,
+        contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, days_of=words.days_of, technology=words.technology,
         weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
+        icon_html=fragments.icon, hash_html=fragments.hash_of, kept=fragments.kept,
     )  # fmt: skip
 
     from .authority import ROLE_WORDS
     from .operators import signed_in
     from .pages.acts import operator_setup
+
+    # Pages look up a hundred texts: the catalogue is found once for each, not through the locale of the request.
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
+        lambda text: catalogue_of(words.language()).ugettext(text),
+        lambda one, many, n: catalogue_of(words.language()).ungettext(one, many, n),
+        newstyle=True,
+    )
 
     @app.context_processor
     def page_context() -> dict[str, Any]:
@@ -289,15 +299,25 @@ def device_choices() -> list[tuple[str, str]]:
 def label(address: str) -> dict[str, str] | None:
     """What is known of an address: ``{"kind", "text"}`` of a contract, a named account or a device's account."""
     if "labels" not in g:
-        s = services()
+        g.labels = _labels()
+    found: dict[str, str] | None = g.labels.get(address)
+    return found
+
+
+def _labels() -> dict[str, dict[str, str]]:
+    """Every address that has a name; the same until the next block."""
+    s, block = services(), freshness().block_hash
+    known = s.kept.get("labels")
+    if known is None or known[0] != block:
         names: dict[str, list[str]] = {}
         for account, device_id in explorer().labels():
             names.setdefault(account, []).append(s.facts.name(device_id) or f"#{device_id}")
-        g.labels = {account: {"kind": "device", "text": ", ".join(found[:3])} for account, found in names.items()}
-        g.labels |= {account: {"kind": "name", "text": name} for account, name in s.config.labels.items()}
-        g.labels |= {entry.address: {"kind": "contract", "text": name} for name, entry in s.book.contracts.items()}
-    found: dict[str, str] | None = g.labels.get(address)
-    return found
+        found = {account: {"kind": "device", "text": ", ".join(devices[:3])} for account, devices in names.items()}
+        found |= {account: {"kind": "name", "text": name} for account, name in s.config.labels.items()}
+        found |= {entry.address: {"kind": "contract", "text": name} for name, entry in s.book.contracts.items()}
+        known = s.kept["labels"] = (block, found)
+    labels: dict[str, dict[str, str]] = known[1]
+    return labels
 
 
 def csrf_token() -> str:

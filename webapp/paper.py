@@ -132,7 +132,7 @@ def pdf(
     place = ", ".join(
         words.tame(text, 120) for text in (details["location"], details["country"].strip("\0 ")) if text.strip("\0 ")
     )
-    period = f"{words.isoday(details['consumptionStart'])} – {words.isoday(details['consumptionEnd'])}"
+    period = words.days_of(details["consumptionStart"], details["consumptionEnd"])
     fact(gettext("Consumption"), ", ".join(part for part in (period, place) if part))
     fact(gettext("Retired by"), told["account"], 8.6)
     if details["beneficiary"].strip("0x"):
@@ -158,8 +158,11 @@ def pdf(
     write(gettext("Open the address in the code, or drop this file on the verify page of any site of this kind: what it claims is attached to it and is compared with the chain."), 8.8, MUTED, 1.5)  # fmt: skip
     if evidence:
         write(gettext("The evidence is attached too: python3 -I verify.py FILE.pdf checks it without any of our servers."), 8.8, MUTED, 1.5)  # fmt: skip
+    paper.ln(1)
     write(url, 8, INK, 1.6)
-    write(f"SHA-256 retirement.json {hashlib.sha256(said).hexdigest()}", 6.4, MUTED, 1.6)
+    paper.ln(1)
+    write(f"SHA-256 retirement.json {hashlib.sha256(said).hexdigest()}", 6.2, MUTED, 1.6)
+    paper.ln(1)
     write(gettext("The statement above repeats what the chain records. Names, purpose and location were given by whoever retired and were not checked by anybody."), 7.6, MUTED, 1.5)  # fmt: skip
 
     attached = [("retirement.json", said, title, "application/json")]

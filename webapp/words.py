@@ -248,22 +248,33 @@ def ether(wei: str | int | None) -> str:
     return "–" if wei is None else str(format_decimal(Decimal(int(wei)) / 10**18, "0.##################"))
 
 
+def moment(seconds: int | float) -> datetime:
+    """The time in UTC; what lies beyond the year 9999, which a chain can carry, as the last second of it."""
+    return datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC)
+
+
 def utc(seconds: int | float | None) -> str:
     """``2016-07-14 20:14:09 UTC``, the same in every language."""
-    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "–" if seconds is None else moment(seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def iso(seconds: int | float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def day(seconds: int | None) -> str:
     """The UTC day in the reader's words: ``14 July 2016``."""
-    return "–" if seconds is None else str(format_date(datetime.fromtimestamp(seconds, UTC).date(), "long"))
+    return "–" if seconds is None else str(format_date(moment(seconds).date(), "long"))
 
 
 def isoday(seconds: int | None) -> str:
-    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+    return "–" if seconds is None else moment(seconds).strftime("%Y-%m-%d")
+
+
+def days_of(start: int, end: int) -> str:
+    """First and last UTC day of a time from ``start`` up to ``end``, which it does not include; "–" where none is given."""
+    first, last = isoday(start), isoday(max(start, end - 1))
+    return "–" if not end else first if first == last else f"{first} – {last}"
 
 
 def age(seconds: int | float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+import pytest
 from bs4 import BeautifulSoup
 
 PAYLOADS = [
@@ -100,6 +101,27 @@ def test_pages_with_hostile_texts_gain_no_markup(fresh_world, app_of, w):
         if path.startswith("/retirements/") and "alert(1)" in page.get_text():
             assert isolated, path
         assert len(text) < 600_000, path
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "told"),
+    [(0, 2**40 - 1, "1970-01-01 – 9999-12-31"), (0, 0, "–"), (2**40 - 1, 2**40 - 1, "9999-12-31")],
+    ids=["to the end of time", "none", "the end of time"],
+)
+def test_retirement_for_any_time_the_chain_can_carry_has_its_page_and_pdf(fresh_world, app_of, w, start, end, told):
+    world = fresh_world
+    world.register(1)
+    token = world.issue(world.notarize([w.day_record(1, w.FIRST_DAY)]), 1, w.FIRST_DAY)
+    details = (world.account(1), "Somebody", "Something", b"US", "", start, end)
+    world.send("EnergyCertificate", "retire", token, 1, details, sender=1)
+    client = app_of(world).test_client()
+    for language in ("en", "es", "ru"):
+        page = client.get(f"/retirements/certificate/1?lang={language}")
+        assert page.status_code == 200
+        facts = BeautifulSoup(page.data, "html.parser").select_one(".deed dl").select("dd")
+        assert facts[1].get_text().startswith(told)
+        assert client.get(f"/retirements/certificate/1/statement.pdf?lang={language}").status_code == 200
+    assert client.get("/retirements").status_code == 200
 
 
 def test_csv_of_hostile_texts_holds_no_formula_and_every_text(fresh_world, app_of, w):

@@ -44,6 +44,7 @@ def test_pdf_in_each_language_says_what_the_chain_records(client, world, languag
         figure,
         "Town library",
         "Heat pumps",
+        "2016-07-01 – 2016-07-31",
         world.account(2),
         "http://localhost/retirements/certificate/2",
     ):
