@@ -1,7 +1,9 @@
 """Nodes that are slow, broken, behind or lying: nothing is done twice, and nothing is believed that is not agreed."""
 
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -257,3 +259,26 @@ def test_read_lie_of_one_of_two_agreeing_nodes_raises(node, bad, tmp_path, metho
     with proxy(node.url) as third:
         three = node.chain(rpc_urls=(bad.url, node.url, third.url), agreeing_nodes=2)
         assert read(three, work.batch.root) == read(node.chain(), work.batch.root), "two honest ones outvote it"
+
+
+# -- what the documents say of this --------------------------------------------------------------------
+
+
+def test_faults_table_names_tests_that_exist():
+    """Each row names its tests, each of them is there, in the folder that is named."""
+    root = Path(__file__).resolve().parents[2]
+    table = (root / "docs" / "oracle.md").read_text().partition("## Faults it survives")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 25
+    defined = {
+        folder: set(re.findall(r"^def (test_\w+)", "\n".join(f.read_text() for f in root.glob(f"{folder}/*.py")), re.M))
+        for folder in ("tests/oracle", "tests/webapp", "tests/contracts")
+    }
+    for row in rows:
+        named = 0
+        for part in row.split("|")[2].split(";"):
+            folder = next((name for name in defined if f" {name}:" in part), "tests/oracle")
+            tests = re.findall(r"`(test_\w+)`", part)
+            assert set(tests) <= defined[folder], set(tests) - defined[folder]
+            named += len(tests)
+        assert named, row

@@ -329,6 +329,26 @@ def test_ingest_late_rest_of_a_held_day_makes_it_whole(plain, tmp_path):
     assert len(row.evidence) == 2
 
 
+@pytest.mark.parametrize("off", [-DAY, DAY])
+def test_ingest_clock_of_the_machine_a_day_off_certifies_the_same_later(plain, tmp_path, off):
+    """A day and a half of readings at noon of the second day, by a clock that is wrong, and the rest by a right one."""
+    config, store, _ = plain
+    noon = FIRST + DAY + DAY // 2
+    pipeline.ingest(
+        config, store, [write(tmp_path, "meter-1-a.csv", day_rows(0), day_rows(1, slots=range(48)))], now=noon + off
+    )
+    early = off < 0
+    assert states(store)[1, FIRST] == (DayState.HELD if early else DayState.ACCEPTED)
+    assert states(store)[1, FIRST + DAY] == DayState.HELD
+    assert ("untimely" if early else "incomplete") in rows_of(store)[1, FIRST + DAY].reason
+    pipeline.ingest(
+        config, store, [write(tmp_path, "meter-1-b.csv", day_rows(1, slots=range(48, 96)))], now=FIRST + 2 * DAY
+    )
+    assert {key: (row.state, row.energy_wh) for key, row in rows_of(store).items()} == {
+        (1, FIRST + day * DAY): (DayState.ACCEPTED, 2_412) for day in (0, 1)
+    }
+
+
 def test_inspect_file_reports_without_keeping_anything(plain, tmp_path):
     config, store, file = plain
     found = intake.inspect(config, file)
