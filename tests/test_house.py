@@ -231,8 +231,6 @@ print(*{{name.split(".")[0] for name in sys.modules}})
 
 @pytest.mark.parametrize(("package", "foreign"), [("oracle", {"brownie", "flask", "webapp"}), ("webapp", {"brownie"})])
 def test_import_every_module_pulls_in_nothing_foreign(package, foreign):
-    if not (ROOT / package / "__init__.py").exists():
-        pytest.skip(f"{package}/ has no modules yet")
     assert not loaded_by(ROOT, package) & foreign
 
 
@@ -395,9 +393,7 @@ sys.exit(entry.main(["demo"]))
 
 
 def test_plan_paths_go_to_their_suite(entry):
-    contracts = next((ROOT / "tests/contracts").glob("**/test_*.py"), None)
-    if contracts is None:
-        pytest.skip("tests/contracts holds no test yet")
+    contracts = next((ROOT / "tests/contracts").glob("**/test_*.py"))
     path = contracts.relative_to(ROOT).as_posix()
     assert entry.plan([f"{path}::test_x", "-q"]) == {"contracts": [f"{path}::test_x", "-q"]}
     assert list(entry.plan(["tests/test_house.py"])) == ["python"]
