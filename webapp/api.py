@@ -24,7 +24,8 @@ from oracle.domain import DayState, Verdict
 
 from . import tables
 from .app import freshness, services
-from .tables import MOST_ROWS, Table
+from .queries import DAY as UTC_DAY
+from .queries import MOST_ROWS, Table
 
 #: Tags of answers made by another run of the program are never taken for this one's.
 _STARTED = str(time.time_ns())
@@ -265,7 +266,7 @@ def day_figures() -> dict[str, AnyField]:
 
 SHAPE_DAY = shape("ShapeDay", **day_figures())
 DAY_OF_PERIOD = {
-    "day": Parameter("UTC day whose profile is wanted, of a period of several, as 2016-07-14", tables.DAY.pattern)
+    "day": Parameter("UTC day whose profile is wanted, of a period of several, as 2016-07-14", UTC_DAY.pattern)
 }
 DAY = shape(
     "Day", start=Integer(), state=String(metadata={"enum": [state.value for state in DayState]}), reason=maybe(text()),

@@ -26,8 +26,9 @@ from oracle.verify import pack_zip
 
 from .explorer import Explorer
 from .oracle_state import OracleState
+from .queries import csv_cell
 from .readings import device_days
-from .tables import CERTIFICATE, csv_cell
+from .tables import CERTIFICATE
 from .words import isoday
 
 MAX_DAYS = 3_660

@@ -18,7 +18,8 @@ from oracle.protocol import parse_token_id
 
 from . import tables
 from .index import Index
-from .tables import CERTIFICATE, OUTCOME, PAGE_ROWS, ZERO, Dress, Query, Row
+from .queries import PAGE_ROWS, Dress, Query, Row
+from .tables import CERTIFICATE, OUTCOME, ZERO
 
 TOKENS = {"certificate": CERTIFICATE, "outcome": OUTCOME}
 FOREVER = (1 << 40) - 1

@@ -1,6 +1,6 @@
 """The pages. Each is one function that gives a model; the same model is the page, its ``.json`` twin and the API's answer.
 
-A list is a :class:`~webapp.tables.Table`: its page, ``.json``, ``.csv`` and API answer are one query each.
+A list is a :class:`~webapp.queries.Table`: its page, ``.json``, ``.csv`` and API answer are one query each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from .. import api
 from ..abi import plain
 from ..app import explorer, reopen
-from ..tables import BadQuery, Query, Row, Table, csv_lines
+from ..queries import BadQuery, Query, Row, Table, csv_lines
 
 Model = dict[str, Any]
 View = Callable[..., Model]

@@ -19,9 +19,9 @@ from .. import api
 from ..app import explorer, services
 from ..authority import ROLE_WORDS
 from ..operators import needs, signed_in
+from ..queries import csv_cell
 from ..review_trail import TrailReader
 from ..reviews import trail
-from ..tables import csv_cell
 from . import Model, Pages, json_response
 from .reviews import DECISIONS, PROGRESS, decisions_folder
 

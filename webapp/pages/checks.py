@@ -15,7 +15,8 @@ from oracle.merkle import root_from_proof
 from .. import api
 from ..abi import plain
 from ..app import csrf_is_right, explorer, services
-from ..tables import BATCHES, CHECKS, Query, Row
+from ..queries import Query, Row
+from ..tables import BATCHES, CHECKS
 from . import Model, Pages, asked, json_response
 from .public import finality, hash_of, shape_of, statement_names
 

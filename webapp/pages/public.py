@@ -21,8 +21,9 @@ from ..app import explorer, freshness, label, services
 from ..decoding import event_rows
 from ..explorer import OUTCOME, TOKENS
 from ..node import NodeRefused
+from ..queries import DAY, Row
 from ..readings import day_profile, device_days, figures
-from ..tables import CHECKS, Row
+from ..tables import CHECKS
 from . import Listing, Model, Pages
 
 pages = Pages("public")
@@ -127,7 +128,7 @@ def devices(rows: list[Row]) -> None:
 @pages.page(
     "/devices/<device_id>",
     "device.html",
-    query={"day": api.Parameter("UTC day whose profile is wanted, as 2016-07-14", tables.DAY.pattern)},
+    query={"day": api.Parameter("UTC day whose profile is wanted, as 2016-07-14", DAY.pattern)},
     schema=api.shape(
         "DevicePage", device=api.one(api.DEVICE), facts=api.many(api.FACT), days=api.many(api.DAY),
         day=api.one(api.shape("ChosenDay", start=api.maybe(Integer()), known=api.maybe(api.one(api.DAY)),
