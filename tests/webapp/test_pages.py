@@ -230,13 +230,26 @@ def test_search_finds_each_kind_of_name(client, world, paths):
         str(world.done["tokens"][0]): f"/certificates/{token}",
         world.chain_transactions[0]: f"/transactions/{world.chain_transactions[0]}",
         "SERF East": "/devices/1",
+        "1-20160701": f"/certificates/{token}",
+        "1-2016-US-0": paths["outcome"],
     }
     for text, target in cases.items():
         answer = client.get("/search", query_string={"q": text})
         assert (answer.status_code, answer.headers.get("Location")) == (302, target), text
     several = words_of(client.get("/search?q=1"))
-    assert "Device" in several and "EnergyCertificate 1" in several and "MitigationOutcome 1" in several
-    for nothing in ("0x" + "ab" * 32, "no such thing", "9" * 200, "<script>alert(1)</script>", "0x", ""):
+    assert "Device" in several and "Energy certificates, No. 1" in several and "Mitigation outcomes, No. 1" in several
+    for nothing in (
+        "0x" + "ab" * 32,
+        "no such thing",
+        "1-20160231",
+        "1-20160731",
+        "99999999999-2016-US-0",
+        "1-0000-US-0",
+        "9" * 200,
+        "<script>alert(1)</script>",
+        "0x",
+        "",
+    ):
         answer = client.get("/search", query_string={"q": nothing})
         assert answer.status_code == 200 and "<script>alert" not in answer.text
 

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from oracle.domain import DAY_SECONDS
 from oracle.errors import ChainError, ChainUnreachable, ProtocolError
 
-from .. import api, tables
+from .. import api, tables, words
 from ..abi import artifacts, checksum, plain
 from ..app import explorer, freshness, label, services
 from ..decoding import event_rows
@@ -554,6 +554,27 @@ def _known_to_node(tx: str) -> bool:
         return False
 
 
+def _by_short_name(text: str) -> list[Row]:
+    """Certificates and outcomes that pages call so (:func:`webapp.words.token_name`)."""
+    certificate = re.fullmatch(r"([0-9]{1,20})-([0-9]{8})(?:T([0-9]{4}))?", text)
+    outcome = re.fullmatch(r"([0-9]{1,10})-([0-9]{4})-([A-Za-z]{2})-([0-9]{1,20})", text)
+    try:
+        if certificate:
+            device_id, day, clock = certificate.groups()
+            start = int(datetime.strptime(day + (clock or "0000"), "%Y%m%d%H%M").replace(tzinfo=UTC).timestamp())
+            sql = "SELECT DISTINCT id, 'certificate' AS noun FROM issuance WHERE device_id = ? AND start = ?"
+            return explorer().all(sql, str(int(device_id)), start)
+        if outcome:
+            factor, year, country, rest = outcome.groups()
+            two = int.from_bytes(country.upper().encode(), "big")
+            value = int(factor) << 224 | int(year) << 208 | two << 192 | int(rest) << 128
+            sql = "SELECT outcome_id AS id, 'outcome' AS noun FROM conversion WHERE outcome_id = ? LIMIT 1"
+            return explorer().all(sql, f"0x{value:064x}")
+    except ValueError:
+        pass
+    return []
+
+
 def _found(text: str) -> list[dict[str, str]]:
     ask = explorer()
     results: list[dict[str, str]] = []
@@ -596,7 +617,11 @@ def _found(text: str) -> list[dict[str, str]]:
         if len(text) < 19:
             for token, contract in TOKENS.items():
                 if ask.one("SELECT 1 FROM retirement WHERE contract = ? AND number = ? LIMIT 1", contract, int(text)):
-                    add(gettext("Retirement"), f"{contract} {text}", "retirement", token=token, number=int(text))
+                    name = f"{words.CONTRACTS[contract]}, {gettext('No. %(n)s', n=text)}"
+                    add(gettext("Retirement"), name, "retirement", token=token, number=int(text))
+    for found in _by_short_name(text):
+        kind = gettext("Certificate") if found["noun"] == "certificate" else gettext("Mitigation outcome")
+        add(kind, text, found["noun"], token=found["id"])
     sites = services().facts.sites
     for known in sites.devices if sites and len(text) >= 2 else ():
         if text.casefold() in known.name.casefold() and ask.device(str(known.device_id)):
