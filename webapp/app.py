@@ -14,7 +14,7 @@ from apiflask import APIFlask
 from babel import support
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from flask import Response, current_app, g, jsonify, render_template, request, session
+from flask import Response, current_app, g, has_app_context, jsonify, render_template, request, session
 from flask_babel import Babel, Domain, get_locale
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
@@ -208,8 +208,7 @@ class PoDomain(Domain):  # type: ignore[misc]  # Flask-Babel has no types
     """Texts straight from the .po files, so that no compiled file can be out of step with them."""
 
     def get_translations(self) -> support.NullTranslations:
-        locale = get_locale()
-        return catalogue_of(locale.language if locale else "en")
+        return _texts()
 
 
 class PoBabel(Babel):  # type: ignore[misc]
@@ -218,6 +217,17 @@ class PoBabel(Babel):  # type: ignore[misc]
     @property
     def domain_instance(self) -> Domain:
         return self._domain
+
+
+def _texts() -> support.Translations:
+    """The texts of the request's language, which a page looks up a hundred times."""
+    if not has_app_context():
+        return catalogue_of("en")
+    found: support.Translations | None = g.get("texts")
+    if found is None:
+        locale = get_locale()
+        found = g.texts = catalogue_of(locale.language if locale else "en")
+    return found
 
 
 _CATALOGUES: dict[str, support.Translations] = {}
@@ -267,10 +277,9 @@ def _templates(app: APIFlask, built: Services) -> None:
     from .operators import signed_in
     from .pages.acts import operator_setup
 
-    # Pages look up a hundred texts: the catalogue is found once for each, not through the locale of the request.
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
-        lambda text: catalogue_of(words.language()).ugettext(text),
-        lambda one, many, n: catalogue_of(words.language()).ungettext(one, many, n),
+        lambda text: _texts().ugettext(text),
+        lambda one, many, n: _texts().ungettext(one, many, n),
         newstyle=True,
     )
 
@@ -369,7 +378,8 @@ def _headers(app: APIFlask) -> None:
             # Without a version in their address (scripts import each other so) files are asked for anew.
             response.headers["Cache-Control"] = "public, max-age=86400" if "v" in request.args else "no-cache"
         else:
-            response.headers.setdefault("Cache-Control", "no-cache")
+            # What is shown to who is signed in stays in their browser, and not even there.
+            response.headers.setdefault("Cache-Control", "private, no-store" if g.get("operator_address") else "no-cache")
             response.headers.add("Vary", "Accept-Language, Cookie")
         chosen = request.args.get("lang")
         if chosen in services().config.languages:

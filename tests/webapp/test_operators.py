@@ -221,6 +221,16 @@ def test_request_is_registered_once_the_chain_has_its_meter(requested, signed_in
     assert "Nothing waits for you" in words_of(registrar.get("/operators"))
 
 
+def test_request_registered_otherwise_says_in_what(requested, signed_in, operators):
+    r = requested
+    form = operators.device_form(r.world.account(3), r.meter, capacity_w="7000", grid_zone="NWPP")
+    path = r.owner.post("/operators/requests", data=form, headers=r.posting).headers["Location"]
+    register(r.world, r.app, 10, r.meter)
+    told = BeautifulSoup(r.owner.get(path).data, "html.parser").select_one("#live .notice").get_text(" ", strip=True)
+    assert told == "The device was registered otherwise than asked for here: account, capacity, grid zone"
+    assert not BeautifulSoup(r.owner.get(r.path).data, "html.parser").select("#live .notice")
+
+
 def test_request_for_a_meter_that_a_device_has_says_so_and_waits_for_the_next(requested, operators):
     r = requested
     register(r.world, r.app, 9, r.meter)

@@ -327,6 +327,14 @@ def test_sign_in_gives_a_new_id_and_ends_the_one_before(office_app, visitor, ope
     assert visitor.get("/operators").status_code == 401
 
 
+def test_pages_of_who_is_signed_in_are_kept_by_no_cache(office_app, operators, key):
+    client = office_app.test_client()
+    assert client.get("/operators/roles").headers["Cache-Control"] == "no-cache"
+    operators.sign_in(client, key)
+    for path in ("/operators", "/operators/requests", "/operators/roles"):
+        assert client.get(path).headers["Cache-Control"] == "private, no-store", path
+
+
 def test_sign_in_tokens_are_each_sign_ins_own(office_app, operators, key):
     here, there = office_app.test_client(), office_app.test_client()
     before = operators.token_of(here)

@@ -21,6 +21,13 @@ Model = dict[str, Any]
 
 DONE = "registered"
 MOST_REASON = 1_000
+#: What of a request stands on the chain once the device is registered, with the words for it.
+COMPARED = {
+    "account": lazy_gettext("account"), "capacity_w": lazy_gettext("capacity"), "kind": lazy_gettext("What it does"),
+    "visibility": lazy_gettext("Readings"), "country": lazy_gettext("country"), "granularity": lazy_gettext("granularity"),
+    "fuel_code": lazy_gettext("Energy source (EECS)"), "technology_code": lazy_gettext("Technology (EECS)"),
+    "active_from": lazy_gettext("active from"), "grid_zone": lazy_gettext("grid zone"),
+}  # fmt: skip
 #: How a request's state looks: words, style, icon.
 STATES = {
     OPEN: (lazy_gettext("Waits for the registrar"), "wait", "clock"),
@@ -71,7 +78,7 @@ def one(number: int) -> str:
     newest = explorer().one("SELECT MAX(CAST(device_id AS INTEGER)) AS newest FROM device")
     return render_template(
         "operators/request.html", row=row, wanted=wanted, call=wanted.call(), request_states=STATES, kinds_=KIND_WORDS, visibilities=VISIBILITY_WORDS,
-        next_device=((newest or {}).get("newest") or 0) + 1, registrar="registrar" in operator.roles, own=row["filed_by"] == operator.address,
+        compared=COMPARED, next_device=((newest or {}).get("newest") or 0) + 1, registrar="registrar" in operator.roles, own=row["filed_by"] == operator.address,
         json_url=None,
     )  # fmt: skip
 
@@ -119,9 +126,16 @@ def _seen(number: int) -> Model:
 def _told(row: Model) -> Model:
     """A request with its state as the chain has it: ``device_id`` once a device with its meter is registered."""
     device = _device_of(row["meter_hash"])
-    # Refused or not: that it was registered all the same is what the reader has to know.
-    done = device is not None and device != row["previous_device"]
-    return {**row, "device_id": device if done else None, "state": DONE if done else row["state"]}
+    # Refused or not: that it was registered all the same is what the reader has to know, and as what.
+    if device is None or device == row["previous_device"]:
+        return {**row, "device_id": None, "differs": []}
+    return {**row, "device_id": device, "state": DONE, "differs": _differing(row["device"], device)}
+
+
+def _differing(wanted: Model, device_id: str) -> list[str]:
+    """Fields of a request that the registered device has otherwise."""
+    device = explorer().one("SELECT * FROM device WHERE device_id = ?", device_id) or {}
+    return [name for name in COMPARED if device.get(name) != wanted[name]]
 
 
 def _device_of(meter_hash: str) -> str | None:
