@@ -242,7 +242,7 @@ def issues(bench: Bench) -> None:
     tree, _ = bench.notarize(months)
     per_interval = bench.issue_many(tree, months) / 20 / (31 * INTERVALS_PER_DAY)
     bench.add("issueMany", "20 months of one device, per 15-minute interval", per_interval, 25)
-    first_months(bench)
+    months_of_fleets(bench)
     for number, count in enumerate((10, 50, 100, 200)):
         devices = (400 + 2 * number, 401 + 2 * number)
         for device_id in devices:
@@ -259,19 +259,26 @@ def issues(bench: Bench) -> None:
     )
 
 
-def first_months(bench: Bench) -> None:
-    """Devices of which nothing is certified yet. A word of the bitmap is 128 days; the eighth day of START's month
-    begins one, so a month from the first day lies over a border and one from the eighth does not."""
-    for first_device, day, where, budget in ((100, 7, "in one word", 25), (200, 0, "over a word's border", None)):
-        devices = range(first_device, first_device + 30)
-        for device_id in devices:
-            bench.register(device_id, bench.generator)
-        for number, variant in enumerate((f"first month of 30 devices, {where}", "second month of 30 devices")):
-            months = [statement(device_id, day + 31 * number, 31) for device_id in devices]
-            tree, _ = bench.notarize(months)
-            per_interval = bench.issue_many(tree, months) / 30 / (31 * INTERVALS_PER_DAY)
-            if number == 0 or budget:
-                bench.add("issueMany", f"{variant}, per 15-minute interval", per_interval, 25 if number else budget)
+def months_of_fleets(bench: Bench) -> None:
+    """Months of 30 devices of which nothing is certified yet. A word of the bitmap is 128 days; the eighth day of START's
+    month begins one, so a month from the first day lies over a border and one from the eighth does not."""
+
+    def month(first_device: int, day: int) -> float:
+        months = [statement(device_id, day, 31) for device_id in range(first_device, first_device + 30)]
+        tree, _ = bench.notarize(months)
+        return bench.issue_many(tree, months) / 30 / (31 * INTERVALS_PER_DAY)
+
+    for device_id in (*range(100, 130), *range(200, 230)):
+        bench.register(device_id, bench.generator)
+    year = [month(200, 31 * number) for number in range(12)]
+    for variant, gas, budget in (
+        ("first month of 30 devices, in one word", month(100, 7), 25),
+        ("second month of 30 devices, in that word", month(100, 38), 25),
+        ("first month of 30 devices, over a word's border", year[0], None),
+        ("fifth month of 30 devices, over a word's border", year[4], None),
+        ("first year of 30 devices, month by month", sum(year) / 12, 25),
+    ):
+        bench.add("issueMany", f"{variant}, per 15-minute interval", gas, budget)
 
 
 def tokens(bench: Bench) -> None:

@@ -119,6 +119,9 @@ def test_docs_state_the_gas_of_the_snapshot():
     for count in (10, 50, 100, 200):
         assert f"| {count} | {gas['issueMany', f'first {count} device-days of two devices, each']:,.0f} |" in told
     told = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
-    for variant in ("first month of 30 devices, in one word", "first month of 30 devices, over a word's border",
-                    "second month of 30 devices", "20 months of one device"):  # fmt: skip
-        assert f"{gas['issueMany', variant + ', per 15-minute interval']:.1f}" in told
+    for variant in (
+        "20 months of one device", "first month of 30 devices, in one word", "second month of 30 devices, in that word",
+        "first month of 30 devices, over a word's border", "fifth month of 30 devices, over a word's border",
+        "first year of 30 devices, month by month",
+    ):  # fmt: skip
+        assert f"{gas['issueMany', variant + ', per 15-minute interval']:.1f}" in told, variant
