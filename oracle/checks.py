@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -288,12 +289,13 @@ def _data_alone(evidence: StatementEvidence) -> Finding:
 def _certified(statement: Statement, packed: bytes) -> tuple[int, int]:
     """Energy (Wh) and number of the certified slots of a packed profile; ProtocolError if a slot is impossible."""
     energy_wh = slots = at = 0
+    certified = int(Quality.CERTIFIED)
     for start, duration in day_parts(statement.start, statement.duration):
         size = duration // SLOT_SECONDS * BYTES_PER_SLOT
         profile = unpack_profile(start, packed[at : at + size])
         pack_profile(profile)
         energy_wh += profile.certified_wh
-        slots += sum(bool(quality & Quality.CERTIFIED) for quality in profile.quality)
+        slots += sum(bool(quality & certified) for quality in profile.quality)
         at += size
     return energy_wh, slots
 
@@ -405,6 +407,7 @@ def _check_authority(evidence: StatementEvidence, facts: ChainFacts) -> Finding:
     return Finding(Verdict.VERIFIED, reason, figures)
 
 
+@lru_cache(maxsize=4_096)
 def recover_signer(digest: bytes, signature: bytes) -> str | None:
     """Address whose key made a 65-byte signature; None if it is no signature."""
     if len(signature) != 65 or signature[64] not in (27, 28):

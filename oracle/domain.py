@@ -154,7 +154,8 @@ class Profile:
     @property
     def certified_wh(self) -> int:
         """Energy over the slots that carry the certified bit."""
-        return sum(wh for wh, q in zip(self.energy_wh, self.quality, strict=True) if q & Quality.CERTIFIED)
+        certified = int(Quality.CERTIFIED)
+        return sum(wh for wh, q in zip(self.energy_wh, self.quality, strict=True) if q & certified)
 
 
 @dataclass(frozen=True, slots=True)

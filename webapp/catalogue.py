@@ -10,15 +10,18 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from oracle.archive import Archive, read_archive
 from oracle.domain import CheckResult
 from oracle.errors import ArchiveError
 from oracle.protocol import BYTES_PER_SLOT, statement_leaf
+
+from .connections import Connections
 
 _EVIDENCE = """
 CREATE TABLE evidence (file_hash TEXT, root TEXT, device_id TEXT, start INTEGER, PRIMARY KEY (file_hash, root, device_id, start))
@@ -44,6 +47,8 @@ CREATE TABLE job (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, state TEXT NOT NU
 """
 
 QUEUED, RUNNING, DONE, FAILED = "queued", "running", "done", "failed"
+#: Results of pages that are looked at in close succession are written together, so often.
+SECONDS_BETWEEN_WRITES = 1.0
 
 
 class Catalogue:
@@ -51,6 +56,10 @@ class Catalogue:
 
     def __init__(self, path: Path, archive_folder: Path):
         self.path, self.archive_folder = path, archive_folder
+        self._connections = Connections(self._opened)
+        self._waiting: list[tuple[Any, ...]] = []
+        self._waiting_lock = Lock()
+        self._kept_at = 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
         # It holds the key that signs web sessions; the write-ahead log takes the mode of its database.
         path.touch(mode=0o600)
@@ -66,14 +75,15 @@ class Catalogue:
                 "UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING)
             )
 
-    @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+    def _opened(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
-        try:
-            yield db
-        finally:
-            db.close()
+        # A power cut may lose the last results, never the file.
+        db.execute("PRAGMA synchronous = NORMAL")
+        return db
+
+    def connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._connections.one()
 
     def secret(self, name: str) -> str:
         """A random text made on first use and kept."""
@@ -148,8 +158,12 @@ class Catalogue:
 
     def keep(self, results: Iterable[tuple[dict[str, Any], CheckResult, str | None]]) -> None:
         """Keep the results of checks: ``(statement key, result, address calculated)``, checked now."""
-        now = int(time.time())
-        rows = []
+        self.keep_soon(results)
+        self.keep_waiting()
+
+    def keep_soon(self, results: Iterable[tuple[dict[str, Any], CheckResult, str | None]]) -> None:
+        """The same, but results that come close upon each other are written together."""
+        now, rows = int(time.time()), []
         for key, result, calculated in results:
             findings = (result.data, result.inclusion, result.finality, result.authority)
             reasons = json.dumps([finding.reason for finding in findings])
@@ -157,6 +171,18 @@ class Catalogue:
             rows.append(
                 (key["root"], key["device_id"], key["start"], key["version"], *verdicts, reasons, calculated, now)
             )
+        with self._waiting_lock:
+            self._waiting += rows
+        if time.monotonic() - self._kept_at > SECONDS_BETWEEN_WRITES:
+            self.keep_waiting()
+
+    def keep_waiting(self) -> None:
+        """Write the results that wait to be kept."""
+        with self._waiting_lock:
+            rows, self._waiting = self._waiting, []
+            self._kept_at = time.monotonic()
+        if not rows:
+            return
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
             db.executemany("INSERT OR REPLACE INTO validation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)

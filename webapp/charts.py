@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
 from oracle.domain import DAY_SECONDS, SLOT_SECONDS, Quality
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     x: float
     y: float
     width: float
@@ -51,6 +50,10 @@ class Chart:
     irradiance_ticks: tuple[Tick, ...]
     time_ticks: tuple[Tick, ...]
     bound: str = ""
+
+
+#: Each minute of a UTC day as a clock writes it.
+CLOCKS = tuple(f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1_440))
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +136,7 @@ def day_chart(
         tall = (bottom - top) * wh / top_wh
         # A slot that has no reading, or must not be certified, stays visible where its energy is nil.
         tall = max(tall, 4.0) if state in ("missing", "suspect") else max(tall, 1.2 if wh else 0)
-        clock = datetime.fromtimestamp(start + index * SLOT_SECONDS, UTC).strftime("%H:%M")
+        clock = CLOCKS[(start + index * SLOT_SECONDS) % DAY_SECONDS // 60]
         at = irradiance[index] if irradiance and index < len(irradiance) else None
         x = left + index * step
         bars.append(
@@ -155,7 +158,7 @@ def day_chart(
         tuple(Tick(round(bottom - (bottom - top) * i / 4, 2), _figure(top_wh * i, 4)) for i in range(5)),
         tuple(Tick(round(bottom - (bottom - top) * i / 4, 2), _figure(top_irradiance * i, 4)) for i in range(5)) if irradiance else (),
         tuple(Tick(round(left + (right - left) * h * 3600 / (slots * SLOT_SECONDS), 2),
-                   datetime.fromtimestamp(start + h * 3600, UTC).strftime("%H:%M") if h < 24 else "24:00")
+                   CLOCKS[(start + h * 3600) % DAY_SECONDS // 60] if h < 24 else "24:00")
               for h in range(0, slots * SLOT_SECONDS // 3600 + 1, hours)),
         _path([(left + (index + 0.5) * step, bottom - (bottom - top) * wh / top_wh) for index, wh in enumerate(bound_wh or ())]),
     )  # fmt: skip

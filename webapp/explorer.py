@@ -53,10 +53,7 @@ class Explorer:
     @classmethod
     @contextmanager
     def open(cls, index: Index, web_database: str) -> Iterator[Explorer]:
-        with index.reading() as db:
-            db.execute("COMMIT")
-            db.execute("ATTACH ? AS web", (web_database,))
-            db.execute("BEGIN")
+        with index.reading(web_database) as db:
             yield cls(db)
 
     # -- helpers ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .abi import ZERO
+from .connections import Connections
 
 VERSION = 3
 #: Blocks without events whose hash is kept, so that a short reorganisation rewinds a short way.
@@ -151,6 +152,7 @@ class Index:
 
     def __init__(self, path: Path, contracts: Contracts):
         self.path, self.contracts = path, contracts
+        self._readers: dict[str | None, Connections] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         identity = json.dumps(
             [VERSION, contracts.chain_id, contracts.deployed_block, sorted(contracts.addresses.items())]
@@ -165,15 +167,25 @@ class Index:
                 db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of the index until the block ends, and cannot write."""
-        db = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
-        db.row_factory = sqlite3.Row
-        try:
+    def reading(self, web_database: str | None = None) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the index until the block ends, and cannot write it.
+
+        ``web_database`` is the file that is attached as ``web``.
+        """
+
+        def opened() -> sqlite3.Connection:
+            address = f"{self.path.resolve().as_uri()}?mode=ro"
+            db = sqlite3.connect(address, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+            db.row_factory = sqlite3.Row
+            if web_database:
+                db.execute("ATTACH ? AS web", (web_database,))
+            return db
+
+        if web_database not in self._readers:
+            self._readers[web_database] = Connections(opened)
+        with self._readers[web_database].one() as db:
             db.execute("BEGIN")
             yield db
-        finally:
-            db.close()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

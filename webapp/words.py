@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from flask_babel import format_date, format_decimal, format_timedelta, get_locale, gettext, lazy_gettext, ngettext
@@ -264,7 +265,12 @@ def iso(seconds: int | float) -> str:
 
 def day(seconds: int | None) -> str:
     """The UTC day in the reader's words: ``14 July 2016``."""
-    return "–" if seconds is None else str(format_date(moment(seconds).date(), "long"))
+    return "–" if seconds is None else _day(str(get_locale() or "en"), moment(seconds).date())
+
+
+@lru_cache(maxsize=4_096)
+def _day(_locale: str, shown: date) -> str:
+    return str(format_date(shown, "long"))
 
 
 def isoday(seconds: int | None) -> str:
