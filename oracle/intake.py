@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -131,7 +132,7 @@ def take(
     refers to it, so that a crash in between is mended by running again.
     """
     sites = load_sites(config.sites_file)
-    files = _files(paths)
+    files = files_of(paths)
     taken = []
     for done, file in enumerate(files):
         progress("reading files", done, len(files))
@@ -140,7 +141,8 @@ def take(
     return taken
 
 
-def _files(paths: Iterable[Path]) -> list[Path]:
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """The files of ``paths``, of a folder those that are not hidden, in the order of their names."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -154,9 +156,12 @@ def _bytes_of(file: Path, sites: SitesConfig | None = None) -> bytes:
     """A file's bytes; one that is larger than any source may be is refused before it is read."""
     limit = max([MAX_BYTES, *(source.max_bytes for source in sources(sites).values())] if sites else [MAX_BYTES])
     try:
-        size = file.stat().st_size
-        if size > limit:
-            raise RefusedInput(f"the file has {size} bytes", file=str(file), expected=f"at most {limit}")
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            # A pipe would be waited for, and a device read for ever.
+            raise RefusedInput("this is no regular file", file=str(file), expected="a file or a folder of files")
+        if found.st_size > limit:
+            raise RefusedInput(f"the file has {found.st_size} bytes", file=str(file), expected=f"at most {limit}")
         return file.read_bytes()
     except OSError as fault:
         raise RefusedInput(f"the file is not readable: {fault.strerror}", file=str(file)) from None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import RefusedInput
 from ..units import format_kwh
-from .desk import EXIT_REFUSED, Desk, cli, json_option, pass_desk, print_json, print_table, progress_shown
+from .desk import EXIT_REFUSED, Desk, cli, json_option, pass_desk, print_json, print_table, progress_shown, shown
+
+if TYPE_CHECKING:
+    from ..intake import IngestedFile
 
 
 @cli.command()
@@ -35,22 +39,31 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
              python -m oracle ingest --dry-run meter.csv --json
              python -m oracle ingest --dry-run meter.csv --assume timezone=Europe/Madrid --assume stamped=end
     """
-    from ..intake import IngestedFile, inspect_unconfigured
+    from ..intake import files_of, inspect_unconfigured
     from ..intake import inspect as inspect_file
     from ..pipeline import ingest as ingest_files
 
+    refusals: list[RefusedInput] = []
     given = dict(one.partition("=")[::2] for one in assume)
     if given and not dry_run:
         raise click.UsageError("--assume is for --dry-run; what is kept is read as the sites file says")
     if dry_run:
-        if given or not desk.is_configured:
-            files = [inspect_unconfigured(path, given) for path in paths]
-        else:
-            files = [inspect_file(desk.config, path) for path in paths]
+        config = None if given or not desk.is_configured else desk.config
+        looked: list[IngestedFile | RefusedInput] = []
+        for path in files_of(paths):
+            try:
+                looked.append(inspect_file(config, path) if config else inspect_unconfigured(path, given))
+            except RefusedInput as fault:
+                looked.append(fault)
+        refusals = [one for one in looked if isinstance(one, RefusedInput)]
+        for refusal in refusals:
+            click.echo(str(shown(f"error: {' '.join(str(refusal).split())}")), err=True)
         if as_json:
-            answers = [_dry_run_json(file) for file in files]
+            answers = [_dry_run_json(one) for one in looked]
             print_json(answers[0] if len(answers) == 1 else answers)
-            return
+        files = [one for one in looked if not isinstance(one, RefusedInput)]
+        if as_json or not files:
+            sys.exit(EXIT_REFUSED if refusals else 0)
         outcome: dict[str, Any] = {}
     else:
         with progress_shown(as_json) as progress:
@@ -84,10 +97,13 @@ def ingest(desk: Desk, paths: tuple[Path, ...], dry_run: bool, assume: tuple[str
             print_table(f"Assumed of {file.name}", ("setting",), [(one,) for one in file.assumed])
     if outcome:
         print_table("Device-days", ("state", "count"), outcome["device_days"].items())
-    sys.exit(EXIT_REFUSED if any(file.refusal for file in files) else 0)
+    sys.exit(EXIT_REFUSED if refusals or any(file.refusal for file in files) else 0)
 
 
-def _dry_run_json(file: Any) -> dict[str, Any]:
+def _dry_run_json(file: IngestedFile | RefusedInput) -> dict[str, Any]:
+    if isinstance(file, RefusedInput):
+        row = {"line": file.line, "text": "", "reason": str(file)}
+        return {"format": None, "devices": [], "slots": 0, "energy_wh": 0, "refused": [row]}
     facts = file.to_json()
     agreed = {key: facts[key] for key in ("format", "devices", "slots", "energy_wh", "refused")}
     if not file.columns:

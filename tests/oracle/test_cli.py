@@ -115,6 +115,26 @@ def test_ingest_dry_run_prints_the_agreed_fields_and_needs_no_database(folder):
     assert json.loads(call(folder, "status", "--json").stdout)["files"] == 0
 
 
+def test_ingest_dry_run_of_files_that_are_refused_prints_each_with_line_and_reason_and_goes_on(tmp_path):
+    folder = tmp_path / "in"
+    write(folder, "a.csv", ["2022-06-01T00:00:00+00:00,5", "2022-06-01T00:15:00+00:00,6"], header="time,energy (Wh)")
+    (folder / "b.csv").write_bytes(b"100,NEM12,202206010000,M,R\n200,,B1,B1,B1,N1,S,kWh,15,\n900\n")
+    (folder / "c.bin").write_bytes(bytes(range(256)) * 20)
+    (folder / "d.csv").write_text('time,Wh\n"2022-06-01T00:00:00+00:00,5\n')
+    (folder / "e.csv").touch()
+    done = call(tmp_path, "ingest", "--dry-run", "in", "--json")
+    assert done.returncode == 3 and len(done.stderr.splitlines()) == 4
+    taken, *refused = json.loads(done.stdout)
+    assert (taken["format"], taken["slots"], taken["energy_wh"], taken["refused"]) == ("csv", 2, 11, [])
+    rows = [one.pop("refused") for one in refused]
+    assert refused == [{"format": None, "devices": [], "slots": 0, "energy_wh": 0}] * 4
+    assert [row["line"] for [row] in rows][0] == 2 and "field NMI" in rows[0][0]["reason"]
+    assert all(row["reason"] for [row] in rows)
+    os.mkfifo(tmp_path / "pipe.csv")
+    [row] = json.loads(call(tmp_path, "ingest", "--dry-run", "pipe.csv", "--json").stdout)["refused"]
+    assert "no regular file" in row["reason"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
