@@ -61,9 +61,9 @@ class Held:
         pipeline.assess_all(self.config, self.store)
         return received
 
-    def ingest_late(self, folder: Path) -> None:
-        """A slot that was missing on the 1st comes after all."""
-        pipeline.ingest(self.config, self.store, [written(folder, "meter-1-late.csv", rows(0, [10]))])
+    def ingest_late(self, folder: Path, day: int = 0) -> None:
+        """A slot that was missing on the 1st, or another of the days, comes after all."""
+        pipeline.ingest(self.config, self.store, [written(folder, "meter-1-late.csv", rows(day, [10]))])
 
 
 def rows(day: int, slots: Any = range(96)) -> list[str]:
