@@ -26,7 +26,7 @@ def paths(site) -> dict[str, str]:
         "transactions": "/transactions", "retirements": "/retirements", "retirement": "/retirements/certificate/2",
         "retired outcome": "/retirements/outcome/1", "outcomes": "/outcomes", "outcome": f"/outcomes/{hex_id(world.done['outcome'])}",
         "factors": "/factors", "checks": "/checks", "statement": f"/checks/{root}/1/{FIRST_DAY}", "search": "/search?q=1",
-        "verify": "/verify", "verified": "/verify?retirement=certificate/2", "file": f"/verify?sha256={'0' * 64}", "auditor": "/auditor",
+        "verify": "/verify", "verified": "/verify?retirement=certificate/2", "file": f"/verify?sha256={'0' * 64}", "auditor": "/auditor", "sign in": "/operators/sign-in", "roles": "/operators/roles",
         "portfolio": f"/portfolio/{world.account(1)}", "entrance": "/portfolio", "nothing": "/devices/99",
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 from eth_account import Account
-from eth_account.messages import encode_typed_data
+from eth_account.messages import encode_defunct, encode_typed_data
 
 ANNOUNCED = """(() => {
   const heard = {}
@@ -106,6 +106,9 @@ class Wallet:
             assert params[0].lower() == self.account.address.lower()
             message = encode_typed_data(full_message=json.loads(params[1]))
             return "0x" + self.account.sign_message(message).signature.hex()
+        if method == "personal_sign":
+            assert params[1].lower() == self.account.address.lower()
+            return "0x" + self.account.sign_message(encode_defunct(hexstr=params[0])).signature.hex()
         if method == "eth_sendTransaction":
             return self.send(params[0])
         return self.rpc(method, *params)

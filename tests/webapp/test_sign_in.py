@@ -453,6 +453,14 @@ def test_without_site_url_nobody_signs_in_but_on_this_machine(visitor):
     assert answer.status_code == 403 and "site_url" in answer.json["error"]["detail"]
 
 
+def test_page_that_needs_a_sign_in_leads_there_and_back(visitor, operators, key):
+    answer = visitor.get("/operators/requests/new")
+    link = re.search(r'href="(/operators/sign-in\?next=[^"]+)"', answer.text)[1]
+    assert answer.status_code == 401
+    page = visitor.get(link).text
+    assert '"next": "/operators/requests/new"' in page.replace("&#34;", '"')
+
+
 @pytest.mark.parametrize("next_", ["//evil.example", "https://evil.example", "/operators/../../x\\evil", "/other"])
 def test_next_leads_to_a_page_of_operators_alone(visitor, operators, key, next_):
     text = operators.message_for(visitor, key.address)
