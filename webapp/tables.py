@@ -14,8 +14,8 @@ ZERO = "0x" + "0" * 40
 
 def _since(column: str) -> tuple[Filter, Filter]:
     return (
-        Filter("from", lazy_gettext("From"), f"{column} >= ?", DAY),
-        Filter("to", lazy_gettext("To"), f"{column} < ? + 86400", DAY),
+        Filter("from", lazy_gettext("From day"), f"{column} >= ?", DAY),
+        Filter("to", lazy_gettext("To day"), f"{column} < ? + 86400", DAY),
     )
 
 

@@ -157,6 +157,16 @@ def test_device_page_shows_the_archived_quarter_hours(client, w):
     assert "known" in page.get_text() and "assumed" in page.get_text()
 
 
+@pytest.mark.parametrize(
+    ("language", "word"), [("en", "Issued and final"), ("es", "Emitido y definitivo"), ("ru", "Выпущено окончательно")]
+)
+def test_device_and_month_name_the_state_of_a_day_in_words(client, language, word):
+    device = BeautifulSoup(client.get(f"/devices/1?lang={language}").data, "html.parser")
+    assert word in device.select_one(".d-final").parent.get_text()
+    month = BeautifulSoup(client.get(f"/devices/1/2016-07?lang={language}").data, "html.parser")
+    assert word in month.select_one("td .d-final").parent.get_text()
+
+
 def test_device_page_of_a_day_without_readings_says_so(client):
     assert "No readings of this day are public here." in words_of(client.get("/devices/1?day=2016-12-24"))
 
