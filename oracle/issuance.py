@@ -19,6 +19,7 @@ from sqlalchemy import select
 from .archive import Archive, ArchivedStatement, read_archive
 from .chain import BlockRef, Chain, Event
 from .config import OracleConfig
+from .coordinator import collect_signatures
 from .decisions import take_waiting
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
@@ -31,7 +32,7 @@ from .sealing import seal, unseal
 from .signer import Signer
 from .sites import SitesConfig, load_sites
 from .store import VERSIONS, Act, Correction, DeviceDay, SealedBatch, Store, Version, WitnessSignature, crash_point
-from .witness import Proposal, collect_signatures, sign_own
+from .witness import Proposal, sign_own
 
 log = structlog.get_logger("oracle.issuance")
 

@@ -18,11 +18,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import aiohttp
 import orjson
 import structlog
 from aiohttp import web
@@ -34,11 +32,11 @@ from prometheus_client import Counter
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from .agreement import assessments_hash, difference
 from .archive import SCHEMA as ARCHIVE_SCHEMA
 from .archive import ArchivedStatement, build_tree
-from .chain import ChainView, SignerSet
-from .checks import recover_signer
-from .config import OracleConfig, WitnessConfig
+from .chain import ChainView
+from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Statement, Visibility
 from .errors import ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
 from .merkle import root_from_proof
@@ -52,12 +50,12 @@ from .messages import (
     RefuseAnswer,
     SignAnswer,
     json_schemas,
-    parse_answer,
 )
 from .metrics import CONTENT_TYPE, exposition, registry_of
 from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf, token_id
 from .signer import Signer, as_signer
 from .store import SignedStatement, Store
+from .units import day_list
 
 SIGNATURE_HEADER = "X-Wattmark-Signature"
 
@@ -67,8 +65,6 @@ READ_SECONDS, WORK_SECONDS = 30.0, 110.0
 MAX_DEADLINE_SECONDS = 86_400
 #: By how much figures of floating point may differ between machines; the oracle rounds them to three digits.
 VERDICT_TOLERANCE = 0.001
-TENTH_WH = 0.1
-_FRACTION = r"(-?\d+\.\d+)"
 ZERO = b"\0" * 32
 
 DeviceDay = tuple[int, int]
@@ -182,7 +178,9 @@ def _remember_and_sign(store: Store, signer: Signer, proposal: Proposal, records
                 if row.start < statement.end and statement.start < row.start + row.duration and row.leaf != leaf
             }
             if conflicts:
-                raise Refused("already-signed", f"other figures are signed already for {_days(conflicts)}", conflicts)
+                raise Refused(
+                    "already-signed", f"other figures are signed already for {day_list(conflicts)}", conflicts
+                )
             rows = {(row.device_id, row.start, row.version): row for several in known.values() for row in several}
             for key, (statement, leaf) in wanted.items():
                 if key in rows:
@@ -343,7 +341,7 @@ class Witness:
         }
         if differing:
             day, where = min(differing.items())
-            raise Refused("assessments", f"the assessment of {_days([day])} differs in {where}", differing)
+            raise Refused("assessments", f"the assessment of {day_list([day])} differs in {where}", differing)
         log.info("figures within tolerance", root=_hex(proposal.batch.root), tolerance=self.tolerance)
 
     def _recomputed(self, proposal: Proposal) -> tuple[list[ArchivedStatement], dict[str, Any]]:
@@ -411,15 +409,15 @@ class Witness:
             notarization = self.chain.notarization(root)
             if notarization.status is BatchStatus.NONE or notarization.kind != BatchKind.FINAL:
                 raise Refused(
-                    "version", f"no final batch {_hex(root)} is notarized that {_days([day])} could follow", [day]
+                    "version", f"no final batch {_hex(root)} is notarized that {day_list([day])} could follow", [day]
                 )
             if root_from_proof(statement_leaf(statement), proof) != root:
-                raise Refused("version", f"the statement before {_days([day])} is not in batch {_hex(root)}", [day])
+                raise Refused("version", f"the statement before {day_list([day])} is not in batch {_hex(root)}", [day])
             name = token_id(statement.device_id, statement.start, statement.duration)
             if self.chain.call("EnergyCertificate", "correctionOf", name)[0] > statement.version:
-                raise Refused("version", f"the chain has a later version of {_days([day])}", [day])
+                raise Refused("version", f"the chain has a later version of {day_list([day])}", [day])
             if self._has_signed_after(statement):
-                raise Refused("already-signed", f"a version after that is signed already for {_days([day])}", [day])
+                raise Refused("already-signed", f"a version after that is signed already for {day_list([day])}", [day])
             previous[day] = statement
         return previous
 
@@ -450,53 +448,6 @@ class Witness:
         return statement.version == 0 and self.chain.is_certified(
             statement.device_id, statement.start, statement.duration
         )
-
-
-def assessments_hash(assessments: Sequence[str]) -> str:
-    """As the manifest has it."""
-    return _hex(keccak256("\n".join(assessments).encode()))
-
-
-def difference(ours: str, theirs: str, tolerance: float) -> str | None:
-    """Where two assessments (JSON) differ by more than ``tolerance``, None if they agree.
-
-    Whole numbers, truth values and texts must be equal. A number with a fraction may differ by ``tolerance``, absolute
-    up to 1 and relative beyond; one of Wh (its name ends in ``_wh``), which is rounded to a tenth, by a tenth; one
-    within a text by its last digit.
-    """
-    try:
-        return _differs(orjson.loads(ours), orjson.loads(theirs), tolerance, "")
-    except ValueError:
-        return "its form"
-
-
-def _differs(ours: Any, theirs: Any, tolerance: float, where: str) -> str | None:
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        inner = ((ours[key], theirs[key], f"{where}.{key}") for key in ours)
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        inner = ((one, other, where) for one, other in zip(ours, theirs, strict=True))
-    else:
-        return None if _close(ours, theirs, tolerance, where) else where.removeprefix(".") or "its form"
-    return next((found for one in inner if (found := _differs(one[0], one[1], tolerance, one[2]))), None)
-
-
-def _close(ours: Any, theirs: Any, tolerance: float, where: str) -> bool:
-    if isinstance(ours, str) and isinstance(theirs, str):
-        mine, other = re.split(_FRACTION, ours), re.split(_FRACTION, theirs)
-        return mine[::2] == other[::2] and all(
-            abs(float(one) - float(two)) <= 10.0 ** -min(map(_digits, (one, two))) * (1 + 1e-9)
-            for one, two in zip(mine[1::2], other[1::2], strict=True)
-        )
-    numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (ours, theirs))
-    if not numbers or not (isinstance(ours, float) or isinstance(theirs, float)):
-        return type(ours) is type(theirs) and bool(ours == theirs)
-    allowed = TENTH_WH if where.endswith("_wh") else tolerance * max(1.0, abs(ours), abs(theirs))
-    # The least bits of the bound itself are no matter.
-    return abs(ours - theirs) <= allowed * (1 + 1e-9)
-
-
-def _digits(number: str) -> int:
-    return len(number.partition(".")[2])
 
 
 def _withheld(manifest: dict[str, Any]) -> set[DeviceDay]:
@@ -624,7 +575,7 @@ async def _answer(witness: Witness, request: web.Request, work: Callable[[Any], 
     if sender not in witness.coordinators:
         return _signed(witness.signer, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}, 401)
     try:
-        return _signed(witness.signer, await work(_parse_json(body)), 200)
+        return _signed(witness.signer, await work(parse_json(body)), 200)
     except Malformed as fault:
         return _signed(witness.signer, {"error": str(fault)}, 400)
     except ChainError as fault:
@@ -658,167 +609,11 @@ def message_signer(body: bytes, signature: str) -> str | None:
         return None
 
 
-# -- the coordinator ------------------------------------------------------------------------------------
-
-
-def collect_signatures(
-    proposal: Proposal,
-    records: Sequence[ArchivedStatement],
-    witnesses: Sequence[WitnessConfig],
-    account: Signer | LocalAccount,
-    signer_set: SignerSet,
-    *,
-    own: Callable[[], tuple[str, bytes]] | None = None,
-    timeout_seconds: float = 120.0,
-    grace_seconds: float = 2.0,
-) -> list[tuple[str, bytes]]:
-    """Ask all witnesses at once; ``(address, signature)`` of those that signed, sorted by address.
-
-    ``own`` gives the coordinator's own signature (:func:`sign_own`); it is called last, and only where it makes up
-    the number, so that a refused batch leaves nothing remembered here. When enough have signed, the others get
-    ``grace_seconds`` more. Raises WitnessRefused, with each witness's reason and the device-days that
-    differ, when fewer than ``signer_set.threshold`` appointed witnesses signed. Every signature is verified here.
-    """
-    needed = signer_set.threshold - (own is not None)
-    asking = _ask_all(proposal, records, witnesses, account, signer_set, needed, timeout_seconds, grace_seconds)
-    signed, refusals, device_days = asyncio.run(asking)
-    if own and len(signed) >= needed:
-        address, signature = own()
-        signed[address] = signature
-    for address, reason in refusals.items():
-        log.warning("no signature", witness=address, reason=reason)
-    if len(signed) < signer_set.threshold:
-        told = "; ".join(f"{address}: {reason}" for address, reason in sorted(refusals.items()))
-        days = f"; device-days that differ: {_days(device_days)}" if device_days else ""
-        raise WitnessRefused(
-            f"too few witnesses signed, {signer_set.threshold} are needed ({told}){days}",
-            refusals=refusals,
-            device_days=tuple(sorted(device_days)),
-        )
-    return sorted(signed.items(), key=lambda pair: int(pair[0], 16))
-
-
-async def _ask_all(
-    proposal: Proposal,
-    records: Sequence[ArchivedStatement],
-    witnesses: Sequence[WitnessConfig],
-    account: Signer | LocalAccount,
-    signer_set: SignerSet,
-    needed: int,
-    timeout_seconds: float,
-    grace_seconds: float,
-) -> tuple[dict[str, bytes], dict[str, str], set[DeviceDay]]:
-    """Verified signatures and reasons by witness, and the device-days that differ."""
-    signed: dict[str, bytes] = {}
-    refusals: dict[str, str] = {}
-    device_days: set[DeviceDay] = set()
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=5)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
-        asked = {asyncio.create_task(_ask(http, witness, proposal, records, account)): witness for witness in witnesses}
-        pending = set(asked)
-        while pending:
-            patience = grace_seconds if len(signed) >= needed else None
-            done, pending = await asyncio.wait(pending, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
-                break
-            for task in done:
-                address = asked[task].address
-                try:
-                    signature = task.result()
-                except Refused as refused:
-                    refusals[address] = f"{refused.code}: {refused.reason}"
-                    device_days.update(refused.device_days)
-                    continue
-                if address in signer_set.signers:
-                    signed[address] = signature
-                else:
-                    refusals[address] = f"not-appointed: not a signer of epoch {signer_set.epoch}"
-        for task in pending:
-            task.cancel()
-            refusals[asked[task].address] = "slow: no answer before enough others had signed"
-        await asyncio.gather(*pending, return_exceptions=True)
-    return signed, refusals, device_days
-
-
-async def _ask(
-    http: aiohttp.ClientSession,
-    witness: WitnessConfig,
-    proposal: Proposal,
-    records: Sequence[ArchivedStatement],
-    account: Signer | LocalAccount,
-) -> bytes:
-    """One witness's verified signature, or Refused with the reason and, where it can name them, the device-days."""
-    answer = await _propose(http, witness, proposal, account)
-    if isinstance(answer, RefuseAnswer) and answer.code == "assessments":
-        given = replace(proposal, assessments=tuple(record.assessment for record in records))
-        answer = await _propose(http, witness, given, account)
-    if isinstance(answer, SignAnswer):
-        signature = bytes.fromhex(answer.signature[2:])
-        if recover_signer(proposal.digest, signature) != witness.address:
-            raise Refused("lying", "the signature is not of this witness over this batch")
-        return signature
-    days: list[DeviceDay] = list(answer.deviceDays)
-    if answer.code == "root":
-        leaves = [
-            (r.statement.device_id, r.statement.start, r.statement.version, _hex(statement_leaf(r.statement)))
-            for r in records
-        ]
-        path = f"/v1/proposals/{_hex(proposal.batch.root)}/differences"
-        message = DifferencesMessage(proposal=ProposalMessage.parse(proposal.to_json()), statements=leaves)
-        compared = _understood(DifferencesAnswer.parse, await _post(http, witness, path, message.to_json(), account))
-        days = [(day.deviceId, day.start) for day in compared.deviceDays]
-    raise Refused(answer.code, answer.reason[:1_000], days)
-
-
-async def _propose(
-    http: aiohttp.ClientSession, witness: WitnessConfig, proposal: Proposal, account: Signer | LocalAccount
-) -> SignAnswer | RefuseAnswer:
-    message = await _post(http, witness, "/v1/proposals", proposal.to_json(), account)
-    answer = _understood(parse_answer, message)
-    if answer.root != _hex(proposal.batch.root):
-        raise Refused("lying", "the answer is about another root")
-    return answer
-
-
-def _understood(parse: Callable[[Any], T], message: Any) -> T:
-    try:
-        return parse(message)
-    except Malformed as fault:
-        raise Refused("lying", f"the answer is not one: {fault}") from None
-
-
-async def _post(
-    http: aiohttp.ClientSession, witness: WitnessConfig, path: str, message: Any, account: Signer | LocalAccount
-) -> dict[str, Any]:
-    body = json.dumps(message).encode()
-    headers = {SIGNATURE_HEADER: sign_message(account, body), "Content-Type": "application/json"}
-    try:
-        async with http.post(witness.url + path, data=body, headers=headers, allow_redirects=False) as response:
-            received = await response.content.read(MAX_BODY_BYTES + 1)
-            while len(received) <= MAX_BODY_BYTES and (more := await response.content.read(MAX_BODY_BYTES)):
-                received += more
-            status, signature = response.status, response.headers.get(SIGNATURE_HEADER, "")
-    except (aiohttp.ClientError, TimeoutError, OSError) as fault:
-        raise Refused("no-answer", f"no answer ({type(fault).__name__})") from None
-    if len(received) > MAX_BODY_BYTES:
-        raise Refused("lying", "the answer is too long")
-    if message_signer(received, signature) != witness.address:
-        raise Refused("lying", "the answer is not signed by this witness")
-    try:
-        answer = _parse_json(received)
-    except Malformed as fault:
-        raise Refused("lying", str(fault)) from None
-    if not isinstance(answer, dict):
-        raise Refused("lying", "the answer is not an object")
-    if status != 200:
-        raise Refused(f"http-{status}", str(answer.get("error"))[:1_000])
-    return answer
-
-
 # -- message fields -------------------------------------------------------------------------------------
 
 
-def _parse_json(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """A body as JSON; Malformed if it is none."""
     try:
         # Not json.loads: a library below lifts Python's recursion limit, and deep nesting would end the process.
         return orjson.loads(body)
@@ -841,11 +636,6 @@ def _bytes32(value: Any, name: str) -> bytes:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _days(device_days: Collection[DeviceDay]) -> str:
-    shown = [f"device {device} {datetime.fromtimestamp(start, UTC):%Y-%m-%d}" for device, start in sorted(device_days)]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _hex(value: bytes) -> str:

@@ -157,10 +157,6 @@ def _configure_log(verbose: bool, log_file: Path | None) -> None:
     )
 
 
-def utc_date(start: int) -> str:
-    return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d")
-
-
 def parse_day(text: str) -> int:
     """UTC seconds of a day given as 2016-07-01."""
     try:

@@ -11,6 +11,7 @@ import click
 
 from ..domain import Verdict
 from ..errors import OracleError
+from ..units import utc_date
 from .desk import (
     EXIT_NOT_VERIFIED,
     Desk,
@@ -21,7 +22,6 @@ from .desk import (
     print_json,
     print_table,
     progress_shown,
-    utc_date,
 )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ..config import KeyFile
 from ..errors import ConfigError
-from ..units import format_kwh
+from ..units import format_kwh, utc_date
 from .desk import (
     EXIT_UNHEALTHY,
     Desk,
@@ -24,7 +24,6 @@ from .desk import (
     print_table,
     progress_shown,
     shown,
-    utc_date,
 )
 
 

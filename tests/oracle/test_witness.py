@@ -19,6 +19,7 @@ from eth_account import Account
 from oracle import decisions, pipeline, review, sealing
 from oracle import witness as witness_module
 from oracle.config import OracleConfig, WitnessConfig
+from oracle.coordinator import collect_signatures
 from oracle.domain import Batch, BatchKind, NotaryDomain
 from oracle.errors import WitnessRefused
 from oracle.issuance import propose_batch
@@ -35,7 +36,6 @@ from oracle.witness import (
     Witness,
     application,
     assessments_hash,
-    collect_signatures,
     difference,
     message_signer,
     sign_message,
@@ -250,16 +250,10 @@ def test_sign_other_manifest_refuses_with_its_code(judge, code, key, value):
 def test_sign_forged_review_decision_refuses(judge):
     house, witness = judge
     stranger = Account.create()
-    entry = review.sign(
-        stranger,
-        device_id=1,
-        start=FIRST,
-        version=0,
-        decision="reject",
-        reason="no",
-        profile_hash=b"\0" * 32,
-        decided_at=1,
+    facts = review.draft(
+        device_id=1, start=FIRST, version=0, decision="reject", reason="no", profile_hash=b"\0" * 32, decided_at=1
     )
+    entry = review.sign(stranger, facts)
     manifest = {**house.archive.manifest, "reviewTrail": [entry]}
     proposal = house.proposal
     batch = replace(proposal.batch, archive_hash=keccak256(manifest_bytes(manifest)))
