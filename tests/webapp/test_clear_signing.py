@@ -23,6 +23,8 @@ FORMATS = {
     "raw": (set(), r".*"), "addressName": ({"types", "sources"}, r"address"), "date": ({"encoding"}, r"uint\d+"),
     "duration": (set(), r"uint\d+"), "unit": ({"base", "decimals", "prefix"}, r"uint\d+"),
 }  # fmt: skip
+#: Characters that devices show of an intent and of a label.
+MOST_INTENT, MOST_LABEL = 30, 20
 
 
 def file_of(name):
@@ -43,8 +45,8 @@ def faults(key, form, inputs):
     """What is wrong with one format: unknown or silent values, formats that cannot show their type, stray keys."""
     known = dict(leaves(inputs))
     found, told = [], set()
-    if set(form) != {"intent", "fields"} or not form["intent"]:
-        found.append(f"{key}: keys {sorted(form)}")
+    if set(form) != {"intent", "fields"} or not 0 < len(form["intent"]) <= MOST_INTENT:
+        found.append(f"{key}: keys {sorted(form)}, intent {form.get('intent')}")
     for field in form["fields"]:
         path = field["path"]
         told.add(path.removesuffix(".[]"))
@@ -53,6 +55,8 @@ def faults(key, form, inputs):
         if kind is None:
             found.append(f"{key}: no value at {path}")
             continue
+        if not 0 < len(field["label"]) <= MOST_LABEL:
+            found.append(f"{key}: label {field['label']}")
         if set(field) - {"path", "label", "format", "params", "visible"} or set(field.get("params", {})) - allowed:
             found.append(f"{key}: stray keys at {path}")
         if kind.endswith("[]") != path.endswith(".[]") and field.get("visible") != "never":
@@ -71,7 +75,7 @@ def spelled(function):
     def part(given):
         kind = given["type"]
         if kind.startswith("tuple"):
-            kind = f"tuple({', '.join(map(part, given['components']))}){kind[5:]}"
+            kind = f"({', '.join(map(part, given['components']))}){kind[5:]}"
         return f"{kind} {given['name']}"
 
     return f"{function['name']}({', '.join(map(part, function['inputs']))})"
