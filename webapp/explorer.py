@@ -239,13 +239,13 @@ class Explorer:
         return query.dressed([query.row(row)], None)[0] if row else None
 
     def day_statement(self, device_id: str, start: int) -> Row | None:
-        """The statement in force for the UTC day that begins at ``start``: the first period's latest version.
+        """The statement in force for the UTC day that begins at ``start``: the first period's latest version, of a FINAL batch if any.
 
         A statement covers 31 days at most.
         """
         sql = f"{tables.CHECKS.select} WHERE s.device_id = ? AND s.start BETWEEN ? AND ? AND s.start + s.duration > ?"
         edges = (start - 30 * 86_400, start + 86_399, start)
-        return self.one(f"{sql} ORDER BY s.start, s.version DESC, n.block DESC", device_id, *edges)
+        return self.one(f"{sql} ORDER BY n.kind, s.start, s.version DESC, n.block DESC", device_id, *edges)
 
     def statement_counts(self) -> dict[str, int]:
         """Statements by the headline of their last validation."""
@@ -265,7 +265,7 @@ class Explorer:
         return self.all(
             f"SELECT x.*, EXISTS (SELECT 1 FROM issuance i WHERE i.event = 'Issued' AND i.device_id = x.device_id"
             f" AND i.start = x.start) AS issued, MAX(x.version) FROM ({tables.CHECKS.select} WHERE s.device_id = ?) x"
-            " GROUP BY x.start ORDER BY x.start", device_id)  # fmt: skip
+            " GROUP BY x.start, x.kind ORDER BY x.start, x.kind", device_id)  # fmt: skip
 
     # -- certificates -------------------------------------------------------------------------------
 

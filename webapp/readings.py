@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from oracle.archive import Archive, ArchivedStatement, read_archive
-from oracle.domain import DAY_SECONDS, SLOT_SECONDS, DayState
+from oracle.domain import DAY_SECONDS, SLOT_SECONDS, BatchKind, DayState
 from oracle.errors import OracleError
 from oracle.protocol import BYTES_PER_SLOT, unpack_profile
 
@@ -64,6 +64,10 @@ def device_days(
         days[row["start"]] = {**row, "state": state, "root": None, "headline": None}
     for row in explorer.device_days(device_id):
         start = row["start"] // DAY_SECONDS * DAY_SECONDS
+        if row["kind"] == BatchKind.INTERIM:
+            # Evidence of a day that goes on, out of which nothing is issued: it says no more than that there are readings.
+            days.setdefault(start, _metered(start))
+            continue
         final = final_block is not None and row["block"] <= final_block
         state = DayState.FINAL if row["issued"] and final else DayState.ISSUED if row["issued"] else DayState.NOTARIZED
         days[start] = {
@@ -71,6 +75,10 @@ def device_days(
             "headline": row["headline"],
         }  # fmt: skip
     return [days[start] for start in sorted(days)]
+
+
+def _metered(start: int) -> dict[str, Any]:
+    return {"start": start, "state": DayState.METERED.value, "reason": "", "energy_wh": None, "root": None, "headline": None}
 
 
 def day_profile(

@@ -16,6 +16,7 @@ from .. import api
 from ..abi import plain
 from ..app import csrf_is_right, explorer, services
 from ..queries import Query, Row
+from ..said import VERSION, newer
 from ..tables import BATCHES, CHECKS
 from . import Model, Pages, asked, json_response
 from .public import finality, hash_of, shape_of, statement_names
@@ -47,7 +48,7 @@ def table(rows: list[Row]) -> None:
         "StatementPage", statement=api.one(api.STATEMENT), check=api.one(api.CHECK), calculated=api.maybe(api.text()),
         reached_root=api.maybe(api.text()), proof=List(String()), evidence=List(String()), salts=api.maybe(api.text()),
         batch=api.maybe(api.one(api.rows_of(BATCHES))), profile=api.maybe(api.one(api.PROFILE)), issued=Boolean(),
-        token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA), days=api.many(api.SHAPE_DAY),
+        token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA), newer=api.many(VERSION), days=api.many(api.SHAPE_DAY),
     ),
     query=api.DAY_OF_PERIOD,
 )  # fmt: skip
@@ -84,6 +85,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
         ),
         "token": f"0x{int(device_id) << 192 | start << 152 | row['duration'] << 120:064x}" if device_id else None,
         "finality": finality(row["block"]),
+        "newer": newer(ask, device_id, row) if device_id else [],
     }
 
 

@@ -23,10 +23,12 @@ from ..explorer import OUTCOME, TOKENS
 from ..node import NodeRefused
 from ..queries import DAY, Row
 from ..readings import day_profile, device_days, figures
+from ..said import METHODS, SAID, VERSION, operator_says, versions
 from ..tables import CHECKS
 from . import Listing, Model, Pages
 
 pages = Pages("public")
+pages.html.app_context_processor(lambda: {"estimate_methods": METHODS})
 
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
@@ -133,7 +135,7 @@ def devices(rows: list[Row]) -> None:
         "DevicePage", device=api.one(api.DEVICE), facts=api.many(api.FACT), days=api.many(api.DAY),
         day=api.one(api.shape("ChosenDay", start=api.maybe(Integer()), known=api.maybe(api.one(api.DAY)),
                               profile=api.maybe(api.one(api.PROFILE)), previous=api.maybe(Integer()), next=api.maybe(Integer()))),
-        certificates=api.many(api.rows_of(tables.CERTIFICATES)),
+        versions=api.many(VERSION), said=api.one(SAID), certificates=api.many(api.rows_of(tables.CERTIFICATES)),
     ),
 )  # fmt: skip
 def device(device_id: str) -> Model:
@@ -158,6 +160,8 @@ def device(device_id: str) -> Model:
             "previous": max(earlier, default=None),
             "next": min(later, default=None),
         },
+        "versions": versions(ask, device_id, start) if start is not None else [],
+        "said": operator_says(s.oracle_days, device_id, -1 if start is None else start),
         "certificates": ask.certificates(device_id, rows=8),
     }
 
