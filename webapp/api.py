@@ -270,7 +270,7 @@ DAY_OF_PERIOD = {
 }
 DAY = shape(
     "Day", start=Integer(), state=String(metadata={"enum": [state.value for state in DayState]}), reason=maybe(text()),
-    energy_wh=maybe(Whole()), root=maybe(text()), headline=maybe(text()),
+    energy_wh=maybe(Whole()), root=maybe(text()), headline=maybe(text()), statement_start=maybe(Integer()),
 )  # fmt: skip
 CHANGE = shape("DeviceChange", field=text(), value=text(), since=Integer(), tx=text(), time=Integer())
 DEVICE = shape(

@@ -63,22 +63,32 @@ def device_days(
         state = DayState.SEALED.value if DayState(state) in PROVEN else state
         days[row["start"]] = {**row, "state": state, "root": None, "headline": None}
     for row in explorer.device_days(device_id):
-        start = row["start"] // DAY_SECONDS * DAY_SECONDS
         if row["kind"] == BatchKind.INTERIM:
             # Evidence of a day that goes on, out of which nothing is issued: it says no more than that there are readings.
+            start = row["start"] // DAY_SECONDS * DAY_SECONDS
             days.setdefault(start, _metered(start))
             continue
         final = final_block is not None and row["block"] <= final_block
         state = DayState.FINAL if row["issued"] and final else DayState.ISSUED if row["issued"] else DayState.NOTARIZED
-        days[start] = {
-            "start": start, "state": state.value, "reason": "", "energy_wh": row["energy_wh"], "root": row["root"],
-            "headline": row["headline"],
-        }  # fmt: skip
-    return [days[start] for start in sorted(days)]
+        # How a period of several days shares its energy out among them, its archive alone knows.
+        energy_wh = row["energy_wh"] if row["duration"] <= DAY_SECONDS else None
+        for start in range(row["start"] // DAY_SECONDS * DAY_SECONDS, row["start"] + row["duration"], DAY_SECONDS):
+            days[start] = {
+                "start": start, "state": state.value, "reason": "", "energy_wh": energy_wh, "root": row["root"],
+                "headline": row["headline"], "statement_start": row["start"],
+            }  # fmt: skip
+    return [{"statement_start": None, **days[start]} for start in sorted(days)]
 
 
 def _metered(start: int) -> dict[str, Any]:
-    return {"start": start, "state": DayState.METERED.value, "reason": "", "energy_wh": None, "root": None, "headline": None}
+    return {
+        "start": start,
+        "state": DayState.METERED.value,
+        "reason": "",
+        "energy_wh": None,
+        "root": None,
+        "headline": None,
+    }
 
 
 def day_profile(

@@ -44,7 +44,11 @@ def month(tmp_path_factory, w):
         token = world.issue(archive, 3, w.FIRST_DAY - DAYS * w.DAY)
         app = conftest.create_app(conftest.web_config(world, tmp_path_factory.mktemp("month-web")))
         app.extensions["wattmark"].refresh()
-        yield app.test_client(), f"/certificates/{token:#066x}", f"/checks/0x{archive.root.hex()}/3/{w.FIRST_DAY - DAYS * w.DAY}"
+        yield (
+            app.test_client(),
+            f"/certificates/{token:#066x}",
+            f"/checks/0x{archive.root.hex()}/3/{w.FIRST_DAY - DAYS * w.DAY}",
+        )
 
 
 @pytest.mark.parametrize("page", [1, 2], ids=["certificate", "statement"])
@@ -79,7 +83,19 @@ def test_page_of_a_month_asked_for_a_day_shows_its_quarter_hours(month, w, page)
 def test_page_of_a_month_asked_for_a_day_outside_shows_the_first(month, w):
     client, path, _ = month
     assert client.get(f"{path}.json?day=2016-07-02").json["profile"]["start"] == w.FIRST_DAY - DAYS * w.DAY
-    assert client.get("/devices/3.json?day=2016-06-17").json["day"]["profile"]["irradiance"]["w_m2"] == [17] * 96
+
+
+def test_device_and_month_know_each_day_of_a_period(month, w):
+    client, _, _ = month
+    told = client.get("/devices/3.json?day=2016-06-17").json
+    assert told["day"]["profile"]["irradiance"]["w_m2"] == [17] * 96 and len(told["days"]) == DAYS
+    assert {day["state"] for day in told["days"]} == {"issued"} and {day["energy_wh"] for day in told["days"]} == {None}
+    june = client.get("/devices/3/2016-06.json").json["days"]
+    assert [day["irradiation_wh_m2"] for day in june] == [24 * (n + 1) for n in range(DAYS)]
+    page = BeautifulSoup(client.get("/devices/3?lang=en&day=2016-06-17").data, "html.parser")
+    assert len(page.select(".months a.cell")) == DAYS
+    check = page.find("a", string="Check this day")["href"]
+    assert client.get(check).status_code == 200
 
 
 def test_page_of_one_day_has_no_days_to_choose_from(client, world):
