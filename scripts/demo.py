@@ -208,6 +208,7 @@ def configuration(demo: Demo, actor: str, ports: dict[str, int]) -> dict[str, An
         "reviewers": [demo.address("reviewer")],
     }
     if actor == "oracle":
+        config["decisions_folder"] = "decisions"
         review = demo.key("reviewer")
         config["review_key"] = {"keystore": str(review.keystore), "password_file": str(review.password_file)}
         config["witnesses"] = [
@@ -723,6 +724,7 @@ def relay_running(demo: Demo) -> Iterator[str]:
 
 def web_configuration(demo: Demo, relay_url: str) -> dict[str, Any]:
     labels = {demo.address(actor): actor.replace("-", " ") for actor in ACTORS}
+    oracle = OracleConfig.load(demo.config_file("oracle"))
     return {
         "archive_folder": str(demo.state / "archives"),
         "state_folder": str(demo.state / "web"),
@@ -735,7 +737,8 @@ def web_configuration(demo: Demo, relay_url: str) -> dict[str, Any]:
         "public_rpc_url": demo.rpc_url,
         "relay_url": relay_url,
         "sites": str(SITES),
-        "oracle_database": OracleConfig.load(demo.config_file("oracle")).database_url,
+        "oracle_database": oracle.database_url,
+        "decisions_folder": str(oracle.decisions_folder),
         "labels": labels,
         "demo_wallet": {
             "name": "Demo buyer",
