@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from .assessment import ClockShift, clock_shifts
 from .balance import BalanceDay, balances
@@ -71,10 +70,12 @@ def keep(config: OracleConfig, store: Store, progress: Progress = no_progress, *
             session.merge(KeptReport(name=name, content=content, made_at=now or utc_now()))
 
 
-def kept_at(session: Session) -> int | None:
-    """When the reports were last made, UTC seconds; None if never."""
-    found = session.scalars(select(KeptReport.made_at).order_by(KeptReport.made_at).limit(1)).first()
-    return None if found is None else int(found.timestamp())
+def keep_daily(config: OracleConfig, store: Store, now: datetime) -> None:
+    """:func:`keep`, unless it was done on the UTC day of ``now`` already: it looks at all days there are."""
+    with store.session() as session:
+        last = session.scalars(select(KeptReport.made_at).order_by(KeptReport.made_at).limit(1)).first()
+    if last is None or last.date() != now.date():
+        keep(config, store, now=now)
 
 
 def _profiles(store: Store) -> dict[tuple[int, int], Profile]:

@@ -23,7 +23,7 @@ from .coordinator import collect_signatures
 from .decisions import take_waiting
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
 from .errors import ArchiveError, WitnessRefused
-from .findings import keep
+from .findings import keep, keep_daily
 from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
 from .pipeline import SEALED_STATES, assess_all, ingest
@@ -31,7 +31,18 @@ from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fie
 from .sealing import seal, unseal
 from .signer import Signer
 from .sites import SitesConfig, load_sites
-from .store import VERSIONS, Act, Correction, DeviceDay, SealedBatch, Store, Version, WitnessSignature, crash_point
+from .store import (
+    VERSIONS,
+    Act,
+    Correction,
+    DeviceDay,
+    SealedBatch,
+    Store,
+    Version,
+    WitnessSignature,
+    crash_point,
+    utc_now,
+)
 from .witness import Proposal, sign_own
 
 log = structlog.get_logger("oracle.issuance")
@@ -480,7 +491,9 @@ def run(
     received = take_waiting(config, store)
     if received:
         assessed = assess_all(config, store, progress)
-    keep(config, store)
+    if assessed.changed or received:
+        keep(config, store)
+    keep_daily(config, store, utc_now())
     sealed = seal(config, store, progress)
     sent = notarize(config, store, chain, account, progress, collect) + issue(config, store, chain, account, progress)
     return {

@@ -20,9 +20,9 @@ from eth_account.signers.local import LocalAccount
 from .chain import Chain
 from .config import OracleConfig
 from .decisions import Received, take_waiting
-from .domain import DAY_SECONDS, SLOT_SECONDS, DayState, DecisionState
+from .domain import SLOT_SECONDS, DayState, DecisionState
 from .errors import ChainError, ConfigError, StoreError, WitnessRefused
-from .findings import keep, kept_at
+from .findings import keep_daily
 from .intake import take
 from .issuance import Collect, Sent, issue, notarize
 from .metrics import registry_of, serve_metrics
@@ -162,7 +162,7 @@ def step(
     if received:
         assessed = assess_all(config, store, now=now)
     waits += [f"decision {one.name}: {one.reason}" for one in received if one.state is DecisionState.WAITING]
-    _keep_reports(config, store, now)
+    keep_daily(config, store, datetime.fromtimestamp(now, UTC))
     interim = seal_interim(config, store, now)
     final = seal(config, store)
     sent = Sent()
@@ -187,14 +187,6 @@ def step(
         waits=tuple(waits),
         decisions=tuple(received),
     )
-
-
-def _keep_reports(config: OracleConfig, store: Store, now: int) -> None:
-    """Reports over all days once a day: they cost more than a round may."""
-    with store.session() as session:
-        last = kept_at(session)
-    if last is None or last // DAY_SECONDS != now // DAY_SECONDS:
-        keep(config, store, now=datetime.fromtimestamp(now, UTC))
 
 
 def watch(
