@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from eth_utils.address import is_address, to_checksum_address
 from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
@@ -20,33 +19,23 @@ import oracle
 from oracle.chain import artifact
 from oracle.errors import ChainError
 
+from . import etherscan_asked as asked
 from .abi import artifacts
 from .app import explorer, freshness, services
+from .etherscan_asked import HASH, QUANTITY, Parameters, Refused
 from .node import NodeRefused
 from .tables import CERTIFICATE, OUTCOME
 
 blueprint = Blueprint("etherscan", __name__)
 
-MOST_ROWS = 1_000
 MOST_ADDRESSES = 20
 #: Names that explorers show for tokens whose contracts, as ERC-1155 has it, carry none.
 SYMBOLS = {CERTIFICATE: ("Wattmark Energy Certificate", "Wh"), OUTCOME: ("Wattmark Mitigation Outcome", "gCO2e")}
 NOT_VERIFIED = "Contract source code not verified"
 REPOSITORY = Path(oracle.__file__).resolve().parents[1]
-_HASH = re.compile("0x[0-9a-fA-F]{64}")
-_QUANTITY = re.compile("0x(0|[1-9a-fA-F][0-9a-fA-F]{0,15})")
 
-Parameters = Mapping[str, str]
 Action = Callable[[Parameters], Any]
 _ACTIONS: dict[tuple[str, str], Action] = {}
-
-
-class Refused(Exception):
-    """A request that Etherscan answers with status 0: ``result`` in its words under ``message``."""
-
-    def __init__(self, result: Any, message: str = "NOTOK"):
-        self.result, self.message = result, message
-        super().__init__(message)
 
 
 def action(module: str, *names: str) -> Callable[[Action], Action]:
@@ -106,77 +95,17 @@ def _json(value: Any) -> Response:
     return current_app.response_class(orjson.dumps(value), mimetype="application/json")
 
 
-# -- parameters -------------------------------------------------------------------------------------
-
-
-def _address(given: Parameters, name: str = "address", error: str = "Error! Invalid address format") -> str:
-    text = given.get(name, "").strip()
-    if not re.fullmatch("0x[0-9a-fA-F]{40}", text) or not is_address(text.lower()):
-        raise Refused(error)
-    return str(to_checksum_address(text.lower()))
+# -- parameters and figures -------------------------------------------------------------------------
 
 
 def _contract(given: Parameters) -> str:
     """Name of one of our contracts by ``contractaddress``."""
     name = services().index.contracts.name_of(
-        _address(given, "contractaddress", "Error! Invalid contract address format")
+        asked.address(given, "contractaddress", "Error! Invalid contract address format")
     )
     if name not in SYMBOLS:
         raise Refused("Error! Invalid contract address format")
     return name
-
-
-def _tx(given: Parameters) -> str:
-    text = given.get("txhash", "").strip()
-    if not _HASH.fullmatch(text):
-        raise Refused("Error! Invalid transaction hash")
-    return text.lower()
-
-
-def _number(given: Parameters, name: str, otherwise: int) -> int:
-    text = given.get(name, "").strip()
-    if not text:
-        return otherwise
-    if not re.fullmatch("[0-9]{1,18}", text):
-        raise Refused(f"Error! Invalid {name}")
-    return int(text)
-
-
-def _block(given: Parameters, name: str, otherwise: int) -> int:
-    text = given.get(name, "").strip()
-    return otherwise if text in ("latest", "pending") else 0 if text == "earliest" else _number(given, name, otherwise)
-
-
-def _tag(given: Parameters, name: str = "tag") -> str:
-    text = given.get(name, "latest").strip() or "latest"
-    if text in ("latest", "earliest", "pending", "safe", "finalized") or _QUANTITY.fullmatch(text):
-        return text
-    raise Refused("Error! Invalid tag")
-
-
-def _data(given: Parameters, name: str = "data") -> str:
-    text = given.get(name, "0x") or "0x"
-    if not re.fullmatch("0x(?:[0-9a-fA-F]{2})*", text):
-        raise Refused("Error! Invalid data")
-    return text
-
-
-def _page(given: Parameters) -> tuple[int, int]:
-    """Rows to take and rows to pass over."""
-    page, offset = _number(given, "page", 1), _number(given, "offset", MOST_ROWS)
-    rows = min(max(offset, 1), MOST_ROWS)
-    if max(page, 1) * rows > 10_000:
-        raise Refused(None, "Result window is too large, PageNo x Offset size must be less than or equal to 10000")
-    return rows, (max(page, 1) - 1) * rows
-
-
-def _order(given: Parameters) -> str:
-    return "DESC" if given.get("sort", "asc").lower() == "desc" else "ASC"
-
-
-def _span(given: Parameters) -> tuple[int, int]:
-    last = (1 << 62) - 1
-    return _block(given, "startblock", 0), _block(given, "endblock", last)
 
 
 def _confirmations(block: int) -> str:
@@ -199,7 +128,7 @@ def _quantity(value: str | None) -> str:
 
 @action("account", "balance")
 def balance(given: Parameters) -> str:
-    return _quantity(services().node.call("eth_getBalance", _address(given), _tag(given)))
+    return _quantity(services().node.call("eth_getBalance", asked.address(given), asked.tag(given)))
 
 
 @action("account", "balancemulti")
@@ -207,15 +136,15 @@ def balancemulti(given: Parameters) -> list[dict[str, str]]:
     addresses = [text.strip() for text in given.get("address", "").split(",")]
     if len(addresses) > MOST_ADDRESSES:
         raise Refused(f"Error! Maximum of {MOST_ADDRESSES} addresses exceeded")
-    known, tag = [_address({"address": text}) for text in addresses], _tag(given)
+    known, tag = [asked.address({"address": text}) for text in addresses], asked.tag(given)
     found = services().node.batch("eth_getBalance", [[address, tag] for address in known])
     return [{"account": text, "balance": _quantity(wei)} for text, wei in zip(addresses, found, strict=True)]
 
 
 @action("account", "txlist")
 def txlist(given: Parameters) -> list[dict[str, str]]:
-    address, (first, last), (rows, skipped) = _address(given), _span(given), _page(given)
-    way = _order(given)
+    address, (first, last), (rows, skipped) = asked.address(given), asked.span(given), asked.page(given)
+    way = asked.order(given)
     sql = (
         "SELECT t.hash, t.block, b.timestamp AS time FROM tx t JOIN block b ON b.number = t.block"
         " WHERE ? IN (t.sender, t.receiver) AND t.block BETWEEN ? AND ?"
@@ -280,9 +209,9 @@ def _type(part: Mapping[str, Any]) -> str:
 def nothing(given: Parameters) -> Any:
     """Kinds of records that this chain's contracts leave none of: internal transfers of value, ERC-20 and ERC-721 tokens."""
     if given.get("txhash"):
-        _tx(given)
+        asked.tx(given)
     else:
-        _address(given)
+        asked.address(given)
     raise Refused([], "No transactions found")
 
 
@@ -294,8 +223,8 @@ def token1155tx(given: Parameters) -> list[dict[str, str]]:
         values.append(_contract(given))
     if given.get("address") or not terms:
         terms.append("? IN (x.sender, x.receiver)")
-        values.append(_address(given))
-    (first, last), (rows, skipped), way = _span(given), _page(given), _order(given)
+        values.append(asked.address(given))
+    (first, last), (rows, skipped), way = asked.span(given), asked.page(given), asked.order(given)
     sql = (
         "SELECT x.*, b.timestamp AS time FROM transfer x JOIN block b ON b.number = x.block"
         f" WHERE {' AND '.join(terms)} AND x.block BETWEEN ? AND ?"
@@ -327,7 +256,7 @@ def token1155tx(given: Parameters) -> list[dict[str, str]]:
 @action("account", "tokenbalance")
 def tokenbalance(given: Parameters) -> str:
     """What an account holds of a token contract: of one id with ``tokenid``, else of all ids together."""
-    contract, address = _contract(given), _address(given)
+    contract, address = _contract(given), asked.address(given)
     sql, values = "SELECT SUM(amount) FROM balance WHERE contract = ? AND account = ?", [contract, address]
     if given.get("tokenid"):
         sql, values = sql + " AND id = ?", [*values, _token(given)]
@@ -336,7 +265,7 @@ def tokenbalance(given: Parameters) -> str:
 
 def _token(given: Parameters) -> str:
     text = given.get("tokenid", "").strip()
-    if _HASH.fullmatch(text):
+    if HASH.fullmatch(text):
         return text.lower()
     if re.fullmatch("[0-9]{1,78}", text) and int(text) < 1 << 256:
         return f"0x{int(text):064x}"
@@ -346,7 +275,7 @@ def _token(given: Parameters) -> str:
 @action("account", "addresstoken1155inventory", "addresstokenbalance")
 def inventory(given: Parameters) -> list[dict[str, str]]:
     """Every id that an account holds, with its amount."""
-    address, (rows, skipped) = _address(given), _page(given)
+    address, (rows, skipped) = asked.address(given), asked.page(given)
     sql, values = "SELECT contract, id, amount FROM balance WHERE account = ?", [address]
     if given.get("contractaddress"):
         sql, values = sql + " AND contract = ?", [*values, _contract(given)]
@@ -373,7 +302,7 @@ def tokeninfo(given: Parameters) -> list[dict[str, str]]:
 
 @action("token", "tokenholderlist")
 def tokenholderlist(given: Parameters) -> list[dict[str, str]]:
-    contract, (rows, skipped) = _contract(given), _page(given)
+    contract, (rows, skipped) = _contract(given), asked.page(given)
     held = explorer().all(
         "SELECT account, SUM(amount) AS amount FROM balance WHERE contract = ? GROUP BY account ORDER BY 2 DESC, 1 LIMIT ? OFFSET ?",
         contract, rows, skipped,
@@ -398,7 +327,7 @@ def tokensupply(given: Parameters) -> str:
 
 @action("contract", "getabi")
 def getabi(given: Parameters) -> str:
-    name = services().index.contracts.name_of(_address(given, error="Error! Invalid contract address format"))
+    name = services().index.contracts.name_of(asked.address(given, error="Error! Invalid contract address format"))
     if name is None or name not in artifacts().abis:
         raise Refused(NOT_VERIFIED)
     return orjson.dumps(artifacts().abis[name]).decode()
@@ -407,7 +336,7 @@ def getabi(given: Parameters) -> str:
 @action("contract", "getsourcecode")
 def getsourcecode(given: Parameters) -> list[dict[str, str]]:
     """What was compiled, and how. Where the app runs without the repository, the hash of the sources stands for them."""
-    name = services().index.contracts.name_of(_address(given, error="Error! Invalid contract address format"))
+    name = services().index.contracts.name_of(asked.address(given, error="Error! Invalid contract address format"))
     empty = dict.fromkeys((
         "SourceCode", "ABI", "ContractName", "CompilerVersion", "OptimizationUsed", "Runs", "ConstructorArguments", "EVMVersion",
         "Library", "LicenseType", "Proxy", "Implementation", "SwarmSource",
@@ -433,7 +362,7 @@ def getcontractcreation(given: Parameters) -> list[dict[str, str]]:
         raise Refused("Error! Maximum of 5 addresses exceeded")
     result = []
     for text in addresses:
-        address = _address({"address": text}, error="Error! Invalid contract address format")
+        address = asked.address({"address": text}, error="Error! Invalid contract address format")
         name = services().index.contracts.name_of(address)
         entry = services().book.contracts.get(name or "")
         tx = services().node.call("eth_getTransactionByHash", "0x" + entry.transaction.hex()) if entry else None
@@ -447,7 +376,7 @@ def getcontractcreation(given: Parameters) -> list[dict[str, str]]:
 
 
 def _receipt(given: Parameters) -> Any:
-    return services().node.call("eth_getTransactionReceipt", _tx(given))
+    return services().node.call("eth_getTransactionReceipt", asked.tx(given))
 
 
 @action("transaction", "getstatus")
@@ -458,7 +387,7 @@ def getstatus(given: Parameters) -> dict[str, str]:
         return {"isError": "0", "errDescription": ""}
     from .pages.public import revert_reason
 
-    reason = revert_reason(services().node.call("eth_getTransactionByHash", _tx(given)))
+    reason = revert_reason(services().node.call("eth_getTransactionByHash", asked.tx(given)))
     arguments = ", ".join(f"{name}={value}" for name, value in reason["args"].items()) if reason else ""
     return {"isError": "1", "errDescription": f"{reason['name']}({arguments})" if reason else "Reverted"}
 
@@ -472,7 +401,7 @@ def gettxreceiptstatus(given: Parameters) -> dict[str, str]:
 @action("block", "getblocknobytime")
 def getblocknobytime(given: Parameters) -> str:
     """Number of the last block not after ``timestamp``, or with closest=after of the first not before it."""
-    wanted, closest = _number(given, "timestamp", -1), given.get("closest", "before").lower()
+    wanted, closest = asked.number(given, "timestamp", -1), given.get("closest", "before").lower()
     if wanted < 0 or closest not in ("before", "after"):
         raise Refused("Error! Invalid timestamp" if wanted < 0 else "Error! Invalid closest")
     head = int(services().node.call("eth_blockNumber"), 16)
@@ -509,14 +438,14 @@ def getlogs(given: Parameters) -> list[dict[str, Any]]:
     """Logs as the node has them, by address and up to four topics joined by ``topicI_J_opr`` (and, or)."""
     wanted: dict[str, Any] = {}
     if given.get("address"):
-        wanted["address"] = _address(given)
+        wanted["address"] = asked.address(given)
     topics = {i: given[f"topic{i}"].strip() for i in range(4) if given.get(f"topic{i}")}
-    if any(not _HASH.fullmatch(topic) for topic in topics.values()):
+    if any(not HASH.fullmatch(topic) for topic in topics.values()):
         raise Refused("Error! Invalid topic format")
     if not wanted and not topics:
         raise Refused("Error! Missing address or topic")
     head = int(services().node.call("eth_blockNumber"), 16)
-    first, last = _block(given, "fromBlock", 0), min(_block(given, "toBlock", head), head)
+    first, last = asked.block(given, "fromBlock", 0), min(asked.block(given, "toBlock", head), head)
     if last < first:
         raise Refused([], "No records found")
     if last - first > 100_000:
@@ -529,12 +458,12 @@ def getlogs(given: Parameters) -> list[dict[str, Any]]:
     }  # fmt: skip
     # The node joins topics by "and"; where some are joined by "or", it is asked less and the rest is done here.
     loose = {i for pair in alternatives for i in pair}
-    asked = [topics[i] if i in topics and i not in loose else None for i in range(max(topics, default=-1) + 1)]
-    span = {"fromBlock": hex(first), "toBlock": hex(last), "topics": asked}
+    pattern = [topics[i] if i in topics and i not in loose else None for i in range(max(topics, default=-1) + 1)]
+    span = {"fromBlock": hex(first), "toBlock": hex(last), "topics": pattern}
     logs = services().node.call("eth_getLogs", {**wanted, **span})
     if loose:
         logs = [log for log in logs if any(_has(log, i, topics[i]) for i in loose)]
-    rows, skipped = _page(given)
+    rows, skipped = asked.page(given)
     return _found(_logs(logs[skipped : skipped + rows]), "No records found")
 
 
@@ -581,18 +510,18 @@ def _proxy(name: str, *parts: Callable[[Parameters], Any]) -> None:
 
 
 def _call_of(given: Parameters) -> dict[str, str]:
-    call = {"to": _address(given, "to"), "data": _data(given)}
+    call = {"to": asked.address(given, "to"), "data": asked.data(given)}
     for name in ("value", "gas", "gasPrice"):
         if given.get(name):
             call[name] = _quantity_of(given, name)
     if given.get("from"):
-        call["from"] = _address(given, "from")
+        call["from"] = asked.address(given, "from")
     return call
 
 
 def _quantity_of(given: Parameters, name: str) -> str:
     text = given.get(name, "").strip()
-    if not _QUANTITY.fullmatch(text):
+    if not QUANTITY.fullmatch(text):
         raise Refused(f"Error! Invalid {name}")
     return text
 
@@ -607,13 +536,13 @@ def _position(given: Parameters) -> str:
 _proxy("eth_blockNumber")
 _proxy("eth_gasPrice")
 _proxy("eth_chainId")
-_proxy("eth_getBlockByNumber", _tag, lambda given: given.get("boolean", "false").lower() == "true")
-_proxy("eth_getBlockTransactionCountByNumber", _tag)
-_proxy("eth_getTransactionByHash", _tx)
-_proxy("eth_getTransactionByBlockNumberAndIndex", _tag, lambda given: _quantity_of(given, "index"))
-_proxy("eth_getTransactionCount", _address, _tag)
-_proxy("eth_getTransactionReceipt", _tx)
-_proxy("eth_call", _call_of, _tag)
+_proxy("eth_getBlockByNumber", asked.tag, lambda given: given.get("boolean", "false").lower() == "true")
+_proxy("eth_getBlockTransactionCountByNumber", asked.tag)
+_proxy("eth_getTransactionByHash", asked.tx)
+_proxy("eth_getTransactionByBlockNumberAndIndex", asked.tag, lambda given: _quantity_of(given, "index"))
+_proxy("eth_getTransactionCount", asked.address, asked.tag)
+_proxy("eth_getTransactionReceipt", asked.tx)
+_proxy("eth_call", _call_of, asked.tag)
 _proxy("eth_estimateGas", _call_of)
-_proxy("eth_getCode", _address, _tag)
-_proxy("eth_getStorageAt", _address, _position, _tag)
+_proxy("eth_getCode", asked.address, asked.tag)
+_proxy("eth_getStorageAt", asked.address, _position, asked.tag)
