@@ -7,6 +7,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from eth_utils.address import to_checksum_address
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from webapp.desk import ABSOLUTE_SECONDS, IDLE_SECONDS, Desk
 from webapp.operators import NONCE_SECONDS, needs, new_nonce, role_delays, spend_nonce
@@ -95,6 +98,25 @@ def test_read_of_a_message_with_one_wrong_field_is_refused(before, after, field)
     with pytest.raises(SiweError) as refused:
         Message.read(FULL.replace(before, after))
     assert refused.value.field == field
+
+
+_MOMENTS = st.integers(0, 250_000_000_000_000_000).map(lambda micros: NOW + timedelta(microseconds=micros))
+_URIS = st.from_regex(
+    r"[a-z]{1,8}://[a-z0-9.]{1,20}/[A-Za-z0-9._~/?#&=%-]{0,40}", fullmatch=True, alphabet=st.characters(codec="ascii")
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.builds(
+    Message, domain=st.from_regex(r"[a-z0-9.-]{1,30}(:[0-9]{1,5})?", fullmatch=True), uri=_URIS,
+    address=st.binary(min_size=20, max_size=20).map(to_checksum_address), chain_id=st.integers(0, 2**256 - 1), issued_at=_MOMENTS,
+    nonce=st.from_regex(r"[A-Za-z0-9]{8,40}", fullmatch=True, alphabet=st.characters(codec="ascii")),
+    statement=st.none() | st.from_regex(r"[A-Za-z0-9 .,:;!?()]{1,80}", fullmatch=True, alphabet=st.characters(codec="ascii")),
+    scheme=st.none() | st.sampled_from(["http", "https"]), expiration_time=st.none() | _MOMENTS, not_before=st.none() | _MOMENTS,
+    request_id=st.none() | st.from_regex(r"[a-z0-9._~%-]{0,20}", fullmatch=True), resources=st.lists(_URIS, max_size=3).map(tuple),
+))  # fmt: skip
+def test_read_of_what_a_message_writes_is_the_message(message):
+    assert Message.read(str(message)) == message
 
 
 @pytest.mark.parametrize("around", ["{}\n", " {}", "{} ", "\n{}"])
@@ -282,8 +304,6 @@ def contract_wallet(world, owner, at):
 
 def test_sign_in_by_a_contract_wallet_is_for_it_to_judge(office, visitor, operators):
     owner, wallet = operators.key_of(2), "0x00000000000000000000000000000000C0FfEE00"
-    from eth_utils.address import to_checksum_address
-
     wallet = to_checksum_address(wallet)
     contract_wallet(office, owner.address, wallet)
     text = operators.message_for(visitor, wallet)
