@@ -179,7 +179,9 @@ def clocks(desk: Desk, as_json: bool) -> None:
     ]
     print_table(f"Clock shifts ({len(rows)})", ("device", "minutes", "from", "until", "evidence"), rows)
     for shift in shifts:
-        click.echo(f"device {shift.device_id}, by `review clock {shift.device_id}`, or under file.clock_corrections, if a reviewer agrees:")
+        click.echo(
+            f"device {shift.device_id}, by `review clock {shift.device_id}`, or under file.clock_corrections, if a reviewer agrees:"
+        )
         click.echo("  - " + "\n    ".join(f"{key}: {json.dumps(value)}" for key, value in shift.correction.items()))
 
 
