@@ -269,7 +269,7 @@ def _templates(app: APIFlask, built: Services) -> None:
         questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
         contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, days_of=words.days_of, technology=words.technology,
-        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
+        weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, axes=charts.axes, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,
         icon_html=fragments.icon, hash_html=fragments.hash_of, kept=fragments.kept,
     )  # fmt: skip
 

@@ -72,6 +72,22 @@ def slot_state(quality: int) -> str:
     return "measured"
 
 
+def axes(chart: Chart) -> Markup:
+    """The grid of a day's chart and the figures at its edges as SVG."""
+    parts = []
+    for tick in chart.energy_ticks:
+        parts.append(
+            f'<line class="grid" x1="{chart.left}" x2="{chart.right}" y1="{tick.at}" y2="{tick.at}"/>'
+            f'<text x="{chart.left - 8}" y="{tick.at + 4}" text-anchor="end">{tick.text}</text>'
+        )
+    parts += [f'<text x="{chart.right + 8}" y="{tick.at + 4}">{tick.text}</text>' for tick in chart.irradiance_ticks]
+    parts += [
+        f'<text x="{tick.at}" y="{chart.bottom + 19}" text-anchor="middle">{tick.text}</text>'
+        for tick in chart.time_ticks
+    ]
+    return Markup("".join(parts))
+
+
 def bars(chart: Chart) -> Markup:
     """The bars of a day's chart as SVG."""
     return Markup(
@@ -90,7 +106,7 @@ def hits(chart: Chart, words: Mapping[str, Any]) -> Markup:
         "".join(
             f'<rect class="hit" x="{bar.x}" y="0" width="{bar.width}" height="{chart.bottom}"'
             f' data-read="{bar.time} UTC · {bar.energy_wh} Wh · {told[bar.state]}'
-            f'{"" if bar.irradiance is None else f" · {escape(bar.irradiance)} W/m²"}"/>'
+            f'{"" if bar.irradiance is None else f" · {bar.irradiance:d} W/m²"}"/>'
             for bar in chart.bars
         )
     )
@@ -106,7 +122,7 @@ def slot_rows(profile: Mapping[str, Any], words: Mapping[str, Any]) -> Markup:
         hour, quarter = divmod(first + index, 4)
         last = ""
         if irradiance is not None:
-            last = f'<td class="n">{"–" if irradiance[index] is None else escape(irradiance[index])}</td>'
+            last = f'<td class="n">{"–" if irradiance[index] is None else format(irradiance[index], "d")}</td>'
         rows.append(
             f'<tr><td class="num">{hour:02d}:{quarter * 15:02d}</td><td class="n">{wh:d}</td><td>{told[bits]}</td>{last}</tr>'
         )
