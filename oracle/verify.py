@@ -53,6 +53,8 @@ def ensure(holds: Any, reason: str, verdict: str = "") -> None:
 # ---- keccak-256: the permutation of FIPS 202 with the padding that Ethereum uses -------------------------------------
 
 _MASK = (1 << 64) - 1
+_PLACES = (10, 7, 11, 17, 18, 3, 5, 16, 8, 21, 24, 4, 15, 23, 19, 13, 12, 2, 20, 14, 22, 9, 6, 1)
+_STEPS = [(place, (t + 1) * (t + 2) // 2 % 64) for t, place in enumerate(_PLACES)]
 _CHI = [(i, i // 5 * 5 + (i + 1) % 5, i // 5 * 5 + (i + 2) % 5) for i in range(25)]
 
 
@@ -69,11 +71,10 @@ def keccak256(data: bytes) -> bytes:
         for _ in range(24):
             column = [lanes[x] ^ lanes[x + 5] ^ lanes[x + 10] ^ lanes[x + 15] ^ lanes[x + 20] for x in range(5)]
             mixed = [column[x - 1] ^ (column[x - 4] << 1 & _MASK | column[x - 4] >> 63) for x in range(5)]
-            lanes = [lane ^ mixed[i % 5] for i, lane in enumerate(lanes)]
-            x, y, moving = 1, 0, lanes[1]
-            for t in range(24):
-                x, y, turn = y, (2 * x + 3 * y) % 5, (t + 1) * (t + 2) // 2 % 64
-                moving, lanes[x + 5 * y] = lanes[x + 5 * y], (moving << turn | moving >> (64 - turn)) & _MASK
+            lanes = [lane ^ more for lane, more in zip(lanes, mixed * 5)]  # noqa: B905 - strict= came with Python 3.10
+            moving = lanes[1]
+            for place, turn in _STEPS:
+                moving, lanes[place] = lanes[place], (moving << turn | moving >> (64 - turn)) & _MASK
             lanes = [lanes[i] ^ ~lanes[j] & lanes[k] for i, j, k in _CHI]
             for j in range(7):
                 lanes[0] ^= (register & 1) << (2**j - 1)
@@ -708,8 +709,7 @@ class Check:
         signed, signatures = call or (batch, [])
         signers = [recover(batch_digest(batch, self.bundle.chain_id, self.notary), one) for one in signatures]
         agreed = signed == batch and signers == event.values["signers"] == sorted(set(signers))
-        by_others = "The signatures are not by those whom the event names, each once, for this batch."
-        ensure(agreed, by_others, MISMATCH)
+        ensure(agreed, "The signatures are not by those whom the event names, each once, for this batch.", MISMATCH)
         epoch = batch.signer_epoch
         sets = self.bundle.find("SignersSet", epoch=epoch)
         known = [(one.values["signers"], one.values["threshold"]) for one in sets]
