@@ -3,7 +3,7 @@
     ./run bench web              a table
     ./run bench web --json       {"statements", "command", "seconds", "connections", "rows": [{page, requests_per_second, p50_ms, p99_ms,
                                  errors, rss_before_mb, rss_after_mb, cpu_ms_per_request}], "goal", "load_average"}
-    ./run bench web --seconds 60 --connections 16 --statements 10000
+    ./run bench web --seconds 60 --connections 8 --statements 10000
 
 A local anvil holds batches of made-up device-days, notarized by three of five; their archives lie beside it. Each request asks for the
 page of another statement: its profile, leaf and path are hashed again, what the chain says is read anew for each block.
@@ -248,7 +248,7 @@ def main() -> None:
         prog="./run bench web", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=int, default=60, help="length of each measurement (60)")
-    parser.add_argument("--connections", type=int, default=16, help="requests under way at once (16)")
+    parser.add_argument("--connections", type=int, default=8, help="requests under way at once (8)")
     parser.add_argument("--statements", type=int, default=10_000, help="statements to choose from, at least (10,000)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the server (2)")
     parser.add_argument("--json", action="store_true")
