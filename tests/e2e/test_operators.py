@@ -92,7 +92,10 @@ def check(page, button):
 
 
 def sign(page):
+    """Go on in the wallet; wait until what was sent now, the first of the list, is in a block."""
+    before = page.locator("#acts li").count()
     page.locator("#act-go").click()
+    page.locator(f"#acts li:nth-child({before + 1})").wait_for()
     page.locator("#acts li:first-child:is([data-state=mined], [data-state=final])").wait_for()
 
 
