@@ -15,6 +15,7 @@ from oracle.keys import create_device_key
 from oracle.protocol import unpack_profile
 from oracle.review import MAX_DECISION_BYTES, MAX_EVIDENCE_BYTES
 from oracle.store import ReceivedDecision, ReviewDecision
+from tests.oracle import databases
 from tests.oracle.test_pipeline import FIRST, NOBODY, REVIEWER, configure, day_rows, device, rows_of, states, write
 
 NOW = 1_700_000_000
@@ -85,6 +86,7 @@ def desk(tmp_path):
     return made
 
 
+@databases.both
 def test_import_signed_accept_certifies_the_day_and_travels_with_the_batch(desk):
     file = desk.put(desk.facts())
     [one] = desk.take()
@@ -166,6 +168,7 @@ def test_import_what_is_no_decision_is_refused(desk, text):
     assert one.state is DecisionState.REFUSED and one.reason
 
 
+@databases.both
 def test_import_half_written_file_waits_and_is_taken_once_whole(desk):
     file = desk.put(desk.facts())
     whole = file.read_bytes()
@@ -271,6 +274,7 @@ def test_import_without_the_device_key_waits_for_it(desk):
     assert one.state is DecisionState.TAKEN
 
 
+@databases.both
 def test_import_two_at_once_take_a_decision_once(desk):
     from concurrent.futures import ThreadPoolExecutor
 
