@@ -128,7 +128,7 @@ def test_ingest_dry_run_of_files_that_are_refused_prints_each_with_line_and_reas
     assert (taken["format"], taken["slots"], taken["energy_wh"], taken["refused"]) == ("csv", 2, 11, [])
     rows = [one.pop("refused") for one in refused]
     assert refused == [{"format": None, "devices": [], "slots": 0, "energy_wh": 0}] * 4
-    assert [row["line"] for [row] in rows][0] == 2 and "field NMI" in rows[0][0]["reason"]
+    assert rows[0][0]["line"] == 2 and "field NMI" in rows[0][0]["reason"]
     assert all(row["reason"] for [row] in rows)
     os.mkfifo(tmp_path / "pipe.csv")
     [row] = json.loads(call(tmp_path, "ingest", "--dry-run", "pipe.csv", "--json").stdout)["refused"]
