@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8, help="requests under way at once (8)")
     parser.add_argument("--statements", type=int, default=10_000, help="statements to choose from, at least (10,000)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the server (2)")
+    parser.add_argument("--threads", type=int, default=1, help="requests that each of them serves at once (1)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     wrk = shutil.which("wrk")
@@ -275,14 +276,28 @@ def main() -> None:
                 str(port),
                 "--workers",
                 str(options.workers),
+                "--threads",
+                str(options.threads),
             ]
             rows = [measured("check page", command, port, folder, paths, options, wrk)]
             (folder / "bare.py").write_text(BARE)
             port = free_port()
-            bare = [sys.executable, "-m", "gunicorn", "--chdir", str(folder), "-k", "gthread", "-w", str(options.workers), "--threads", "4",
+            bare = [sys.executable, "-m", "gunicorn", "--chdir", str(folder), "-k", "gthread", "-w", str(options.workers), "--threads", str(options.threads),
                     "-b", f"127.0.0.1:{port}", "bare:app"]  # fmt: skip
             rows.append(measured("bare Flask page", bare, port, folder, ["/"], options, wrk))
-    shown = ["python", "-m", "webapp", "--config", "web.yaml", "--port", "PORT", "--workers", str(options.workers)]
+    shown = [
+        "python",
+        "-m",
+        "webapp",
+        "--config",
+        "web.yaml",
+        "--port",
+        "PORT",
+        "--workers",
+        str(options.workers),
+        "--threads",
+        str(options.threads),
+    ]
     result = {"statements": len(paths), "command": " ".join(shown), "seconds": options.seconds, "connections": options.connections,
               "rows": rows, "goal": GOAL, "load_average": [round(load, 2) for load in os.getloadavg()]}  # fmt: skip
     if options.json:

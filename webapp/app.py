@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -158,7 +159,7 @@ def build_services(config: WebConfig) -> Services:
     archives, chain = Archives(catalogue), ChainView(config.network)
     return Services(
         config, book, index, node, follower, catalogue, Desk(config.state_folder / "operators.sqlite3"), archives, OracleState(config.oracle_database_url), SiteFacts.load(config),
-        chain, Validator(index, catalogue, archives, chain, node), Codes(book, node),
+        chain, Validator(index, catalogue, archives, chain, node, config.head_seconds), Codes(book, node),
     )  # fmt: skip
 
 
@@ -349,15 +350,11 @@ def csrf_is_right() -> bool:
     return bool(kept) and secrets.compare_digest(str(given).encode(), str(kept).encode())
 
 
+@cache
 def asset(name: str) -> Markup:
-    """Address of a static file; it changes when the file does, so that browsers may keep it."""
-    if "assets" not in g:
-        g.assets = {}
-    found: dict[str, Markup] = g.assets
-    if name not in found:
-        path = Path(current_app.static_folder or "") / name
-        found[name] = Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
-    return found[name]
+    """Address of a static file as it was when first asked for; a new release has another, so that browsers may keep it."""
+    path = Path(current_app.static_folder or "") / name
+    return Markup("/static/{}?v={:x}").format(name, int(path.stat().st_mtime))
 
 
 def query_of(arguments: dict[str, str]) -> str:
@@ -379,7 +376,9 @@ def _headers(app: APIFlask) -> None:
             response.headers["Cache-Control"] = "public, max-age=86400" if "v" in request.args else "no-cache"
         else:
             # What is shown to who is signed in stays in their browser, and not even there.
-            response.headers.setdefault("Cache-Control", "private, no-store" if g.get("operator_address") else "no-cache")
+            response.headers.setdefault(
+                "Cache-Control", "private, no-store" if g.get("operator_address") else "no-cache"
+            )
             response.headers.add("Vary", "Accept-Language, Cookie")
         chosen = request.args.get("lang")
         if chosen in services().config.languages:

@@ -146,6 +146,7 @@ def day_chart(
     step = (right - left) / max(slots, 1)
     top_wh = _nice(max(*energy_wh, *(bound_wh or ()), 0))
     top_irradiance = _nice(max((value for value in irradiance or () if value is not None), default=0))
+    places, wide = _places(left, right, slots)
     bars, points = [], []
     for index, (wh, bits) in enumerate(zip(energy_wh, quality, strict=True)):
         state = slot_state(bits)
@@ -154,20 +155,9 @@ def day_chart(
         tall = max(tall, 4.0) if state in ("missing", "suspect") else max(tall, 1.2 if wh else 0)
         clock = CLOCKS[(start + index * SLOT_SECONDS) % DAY_SECONDS // 60]
         at = irradiance[index] if irradiance and index < len(irradiance) else None
-        x = left + index * step
-        bars.append(
-            Bar(
-                round(x + step * 0.1, 2),
-                round(bottom - tall, 2),
-                round(step * 0.8, 2),
-                round(tall, 2),
-                state,
-                wh,
-                clock,
-                at,
-            )
-        )
-        points.append(None if at is None else (x + step / 2, bottom - (bottom - top) * max(at, 0) / top_irradiance))
+        x, centre = places[index]
+        bars.append(Bar(x, round(bottom - tall, 2), wide, round(tall, 2), state, wh, clock, at))
+        points.append(None if at is None else (centre, bottom - (bottom - top) * max(at, 0) / top_irradiance))
     hours = 3 if width > 600 else 6
     return Chart(
         width, height, left, right, bottom, tuple(bars), _path(points),
@@ -178,6 +168,14 @@ def day_chart(
               for h in range(0, slots * SLOT_SECONDS // 3600 + 1, hours)),
         _path([(left + (index + 0.5) * step, bottom - (bottom - top) * wh / top_wh) for index, wh in enumerate(bound_wh or ())]),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _places(left: float, right: float, slots: int) -> tuple[tuple[tuple[float, float], ...], float]:
+    """Where the bar of each slot begins and its middle is, and how wide a bar is."""
+    step = (right - left) / max(slots, 1)
+    whole = tuple((round(left + (n + 0.1) * step, 2), left + (n + 0.5) * step) for n in range(slots))
+    return whole, round(step * 0.8, 2)
 
 
 def _figure(value: int, parts: int) -> str:

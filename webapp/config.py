@@ -77,6 +77,7 @@ class WebConfig:
     ``oracle_database_url`` is only read, and only to show what is not notarized. ``labels`` are names of known accounts.
     In ``decisions_folder`` signed review decisions are laid for the oracle (None: nobody can decide here). ``witness_urls`` by name and
     ``oracle_metrics_url`` are asked how they are, for the health page alone.
+    ``head_seconds``: how long checks share one answer about the newest block; far less than the chain takes for one.
     ``limits`` bound how often one address may ask; ``trusted_proxies`` is the number of proxies in front of the app whose
     X-Forwarded headers say who asks. ``site_url`` is ``https://host[:port]`` of the site as browsers reach it: operators sign in for it alone
     (None: only on this machine).
@@ -94,6 +95,7 @@ class WebConfig:
     demo_wallet: DemoWallet | None = None
     relay_url: str | None = None
     interval_seconds: float = 3
+    head_seconds: float = 0.2
     limits: RateLimits = field(default_factory=RateLimits)
     trusted_proxies: int = 0
     site_url: str | None = None
@@ -128,7 +130,7 @@ class WebConfig:
 
 _KEYS = (
     "archive_folder", "state_folder", "network", "public_rpc_url", "sites", "oracle_database", "languages", "currency", "labels",
-    "demo_wallet", "relay_url", "interval_seconds", "limits", "trusted_proxies", "site_url",
+    "demo_wallet", "relay_url", "interval_seconds", "head_seconds", "limits", "trusted_proxies", "site_url",
     "decisions_folder", "witness_urls", "oracle_metrics_url",
 )  # fmt: skip
 
@@ -168,6 +170,7 @@ def _built(document: dict[str, Any], base: Path) -> WebConfig:
         else None,
         relay_url=str(document["relay_url"]).rstrip("/") if document.get("relay_url") else None,
         interval_seconds=float(document.get("interval_seconds", 3)),
+        head_seconds=float(document.get("head_seconds", 0.2)),
         limits=RateLimits.read(document["limits"] or {}) if "limits" in document else RateLimits(),
         trusted_proxies=int(document.get("trusted_proxies", 0)),
         site_url=_origin(document["site_url"]) if document.get("site_url") else None,

@@ -43,13 +43,16 @@ def calculated_leaf(record: ArchivedStatement) -> bytes | None:
 class Validator:
     """Works off validations one after the other on a thread of its own, and keeps what they found."""
 
-    def __init__(self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView, node: Node):
+    def __init__(
+        self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView, node: Node, head_seconds: float
+    ):
         self._index, self._catalogue, self._archives, self._chain, self._node = index, catalogue, archives, chain, node
         self._queue: Queue[int | None] = Queue()
         self._ended = Event()
         self._thread: Thread | None = None
         self._facts_lock = Lock()
         self._facts: tuple[str, ChainFacts] | None = None
+        self._head_seconds, self._asked_at = head_seconds, 0.0
 
     def start(self) -> None:
         self._thread = Thread(target=self._run, name="validation", daemon=True)
@@ -78,7 +81,14 @@ class Validator:
         return self._check(self._read(key["root"], fresh), key, facts or self._facts_now())
 
     def _facts_now(self) -> ChainFacts:
-        """What the chain says at its present head: asked once for each block and shared until the next one."""
+        """What the chain says at its present head: asked once for each block and shared until the next one.
+
+        Whether there is a next one is asked every ``head_seconds`` at most, however many check at once.
+        """
+        with self._facts_lock:
+            if self._facts and not self._facts[1].failed and time.monotonic() - self._asked_at < self._head_seconds:
+                return self._facts[1]
+        asked_at = time.monotonic()
         try:
             head = str(self._node.call("eth_getBlockByNumber", "latest", False)["hash"])
         except (ChainError, TypeError, KeyError):
@@ -87,6 +97,7 @@ class Validator:
         with self._facts_lock:
             if self._facts is None or self._facts[0] != head or self._facts[1].failed:
                 self._facts = (head, ChainFacts(self._chain))
+            self._asked_at = asked_at
             return self._facts[1]
 
     # -- inside -------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def web_config(world: Any, state: Path, **changes: Any) -> WebConfig:
         "labels": {world.account(2): "Buyer"},
         "demo_wallet": DemoWallet("Buyer", world.account(2), "./run demo --buyer-key"),
         "limits": RateLimits.none(),
+        "head_seconds": 0,
     }
     return WebConfig(**{**settings, **changes})
 

@@ -231,3 +231,12 @@ def test_validations_run_in_the_background_once_started(checked):
         assert found["counts"] == {"verified": 2}
     finally:
         services.stop()
+
+
+@pytest.mark.parametrize(("head_seconds", "seen"), [(3_600, "verified"), (0, "revoked")])
+def test_check_within_head_seconds_shares_what_the_chain_said(checked, app_of, w, head_seconds, seen):
+    world, _, root = checked
+    client = app_of(world, head_seconds=head_seconds).test_client()
+    assert parts(client, root, w)["inclusion"] == "verified"
+    world.send("Notary", "revoke", bytes.fromhex(root[2:]), "meter was wired wrongly")
+    assert parts(client, root, w)["inclusion"] == seen
