@@ -267,7 +267,7 @@ def _templates(app: APIFlask, built: Services) -> None:
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(
         verdicts=words.VERDICTS, verdict_styles=words.STYLES, headlines=words.HEADLINES, parts=words.PARTS,
-        questions=words.QUESTIONS, sentences=words.SENTENCES, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
+        questions=words.QUESTIONS, sentences=words.SENTENCES, retirement_words=words.OF_RETIREMENT, states=words.STATES, slot_words=words.SLOTS, bases=words.BASES,
         irradiance_words=words.IRRADIANCE, corroboration_words=words.CORROBORATION, kinds=words.KINDS, jobs=words.JOBS,
         contract_words=words.CONTRACTS, code_words=words.CODES, moved_words=words.moved, technology_names=TECHNOLOGIES, language_names=words.LANGUAGE_NAMES, period=words.period, days_of=words.days_of, technology=words.technology,
         weekdays=words.weekdays, token_name=words.token_name, day_chart=charts.day_chart, axes=charts.axes, bars=charts.bars, hits=charts.hits, slot_rows=charts.slot_rows, slot_state=charts.slot_state, calendar=charts.calendar, csrf_token=csrf_token, asset=asset, query_of=query_of,

@@ -43,7 +43,7 @@ def look(s: Services, fresh: Freshness) -> list[Model]:
         parts = [
             _oracle(s, metrics.result() if metrics else None),
             *(_witness(name, found.result(), s.book.chain_id, appointed.result()) for name, found in witnesses.items()),
-            *([_relay(relay.result())] if relay else []),
+            *([_relay(s, relay.result())] if relay else []),
             _of_node(node.result(), s.book.chain_id),
             _index(fresh),
         ]
@@ -193,7 +193,7 @@ def _witness(name: str, answer: tuple[bytes | None, str], chain_id: int, appoint
     return part.model()
 
 
-def _relay(answer: tuple[bytes | None, str]) -> Model:
+def _relay(s: Services, answer: tuple[bytes | None, str]) -> Model:
     part, told = _Part("relay", ""), _json(answer)
     if told is None:
         part.say(BAD, gettext("It does not answer (%(why)s).", why=answer[1] or gettext("not understood")))
@@ -205,7 +205,7 @@ def _relay(answer: tuple[bytes | None, str]) -> Model:
     part.figures |= {name: told[name] for name in ("waiting", "block") if isinstance(told.get(name), int)}
     balance = str(told.get("balance_wei") or "")
     if balance.isdigit():
-        part.figures["balance"] = ether(int(balance))
+        part.figures["balance"] = f"{ether(int(balance))} {s.config.currency}"
     return part.model()
 
 

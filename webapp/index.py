@@ -25,7 +25,7 @@ from .connections import Connections
 VERSION = 3
 #: Blocks without events whose hash is kept, so that a short reorganisation rewinds a short way.
 CHECKPOINTS = 128
-#: Pages that may wait in the write-ahead log while the chain is read from the beginning, 4 KiB each.
+#: Pages of 4 KiB that may wait in the write-ahead log before they are written back.
 PAGES_BETWEEN_CHECKPOINTS = 32_768
 
 _TABLES = """
@@ -153,6 +153,7 @@ class Index:
     def __init__(self, path: Path, contracts: Contracts):
         self.path, self.contracts = path, contracts
         self._readers: dict[str | None, Connections] = {}
+        self._writers = Connections(self._writer)
         path.parent.mkdir(parents=True, exist_ok=True)
         identity = json.dumps(
             [VERSION, contracts.chain_id, contracts.deployed_block, sorted(contracts.addresses.items())]
@@ -189,15 +190,17 @@ class Index:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        with self._writers.one() as db:
+            yield db
+
+    def _writer(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         # A power cut may lose the last blocks, never the file: they are read from the chain again.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cache_size = -65536")
-        try:
-            yield db
-        finally:
-            db.close()
+        db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_BETWEEN_CHECKPOINTS}")
+        return db
 
     @staticmethod
     def _empty(db: sqlite3.Connection) -> None:

@@ -88,6 +88,36 @@ SENTENCES = {
     ("authority", "not found"): lazy_gettext("There is no notarization, and so no signatures."),
 }
 
+#: The same for a retirement, which is judged together with the readings behind it; whatever is not here is said as above.
+OF_RETIREMENT = {
+    "headlines": {
+        "verified": lazy_gettext(
+            "The chain records this retirement as it is stated, and the readings behind it are the ones that were notarized."
+        ),
+        "mismatch": lazy_gettext(
+            "What is stated is not what the chain records, or the readings behind it were altered since."
+        ),
+        "not found": lazy_gettext("The chain records no such retirement, or not what stands behind it."),
+        "revoked": lazy_gettext("The chain records this retirement, but a batch behind it was revoked."),
+    },
+    "questions": {
+        "data": lazy_gettext("Does it say what the chain records, and do the readings behind it match their hashes?"),
+        "inclusion": lazy_gettext("Is the retirement on the chain, and are those hashes in notarized roots?"),
+        "finality": lazy_gettext("Are the transactions final?"),
+        "authority": lazy_gettext("Did the account hold what it retired, and were the signers authorised?"),
+    },
+    "sentences": {
+        ("data", "verified"): lazy_gettext("The statement and all readings behind it agree with what the chain records."),
+        ("data", "mismatch"): lazy_gettext("The statement, or readings behind it, do not agree with what the chain records."),
+        ("inclusion", "verified"): lazy_gettext("The retirement and every root behind it stand on the chain."),
+        ("inclusion", "not found"): lazy_gettext("The chain does not have the retirement, or not a root behind it."),
+        ("inclusion", "revoked"): lazy_gettext("A root behind the retirement was revoked."),
+        ("finality", "verified"): lazy_gettext("The blocks of all transactions are final."),
+        ("finality", "not final"): lazy_gettext("A transaction is in a block that is not final yet."),
+        ("authority", "verified"): lazy_gettext("The account held what it retired, and enough signers in force signed every batch."),
+    },
+}  # fmt: skip
+
 STATES = {
     "metered": lazy_gettext("Metered"),
     "held": lazy_gettext("Held for review"),

@@ -89,7 +89,7 @@ def test_health_tells_each_machine_well_gone_or_wrong(world, app_of, oracle, w):
     sound = {"address": world.witnesses[0].address, "chainId": w.CHAIN_ID}
     with answering({
         "/good/v1/health": sound, "/stranger/v1/health": {**sound, "address": world.account(3)}, "/other/v1/health": {**sound, "chainId": 5},
-        "/odd/v1/health": b"<script>", "/huge/v1/health": b"[" * (2 << 20), "/relay/health": {"problem": "the relay's account is nearly empty", "waiting": 2},
+        "/odd/v1/health": b"<script>", "/huge/v1/health": b"[" * (2 << 20), "/relay/health": {"problem": "the relay's account is nearly empty", "waiting": 2, "balance_wei": "1500000000000000"},
     }) as url:  # fmt: skip
         names = ("good", "stranger", "other", "odd", "huge", "missing")
         app = app_of(
@@ -114,6 +114,7 @@ def test_health_tells_each_machine_well_gone_or_wrong(world, app_of, oracle, w):
         parts["witness", "other"]
     )
     assert parts["relay", ""]["state"] == "bad" and "nearly empty" in words(parts["relay", ""])
+    assert parts["relay", ""]["figures"]["balance"].startswith("0.0015 ")
     assert parts["node", ""]["state"] == parts["index", ""]["state"] == "ok"
     of_oracle = parts["oracle", ""]
     assert (

@@ -126,6 +126,14 @@ def test_retirement_is_judged_with_what_stands_behind_it(client):
         assert client.get(f"/verify?retirement={wrong}").status_code == 404
 
 
+def test_retirement_is_judged_in_words_of_its_own(client):
+    page = client.get("/verify?retirement=certificate/1").text
+    assert (
+        "The chain records this retirement as it is stated" in page and "Did the account hold what it retired" in page
+    )
+    assert "The readings shown here are exactly" not in page.split("<template")[0]
+
+
 @pytest.mark.parametrize("query", ["sha256=zz", "sha256=" + "1" * 63, "root=1", "root=0x" + "g" * 64])
 def test_query_that_is_no_hash_is_not_found(client, query):
     assert client.get(f"/verify?{query}").status_code == 404

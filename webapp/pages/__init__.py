@@ -176,7 +176,15 @@ def register(app: APIFlask) -> None:
         verify,
     )
 
-    for family in (public.pages, checks.pages, portfolio.pages, auditor.pages, months.pages, acts.pages, audit_trail.pages):
+    for family in (
+        public.pages,
+        checks.pages,
+        portfolio.pages,
+        auditor.pages,
+        months.pages,
+        acts.pages,
+        audit_trail.pages,
+    ):
         app.register_blueprint(family.html)
         app.register_blueprint(family.api)
     for blueprint in (audit_trail.html, bundles.html, operators.html, acts.html, health.html, requests.html, reviews.html, statements.html, verify.html):  # fmt: skip
