@@ -262,7 +262,7 @@ def _language(languages: tuple[str, ...]) -> str:
 def _templates(app: APIFlask, built: Services) -> None:
     filters = (
         words.kwh, words.mass, words.number, words.utc, words.iso, words.day, words.isoday, words.age, words.short, words.tame,
-        words.act, words.hours, words.ether, words.month, words.figures,
+        words.act, words.hours, words.ether, words.brief_ether, words.month, words.figures,
     )  # fmt: skip
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(

@@ -279,6 +279,13 @@ def ether(wei: str | int | None) -> str:
     return "–" if wei is None else str(format_decimal(Decimal(int(wei)) / 10**18, "0.##################"))
 
 
+def brief_ether(wei: str | int | None) -> str:
+    """The same to six places, for lists; anything that is not nothing stays more than nothing."""
+    if wei is not None and 0 < int(wei) < 10**12:
+        return f"< {format_decimal(Decimal(10**12) / 10**18, '0.######')}"
+    return "–" if wei is None else str(format_decimal(Decimal(int(wei)) / 10**18, "0.######"))
+
+
 def moment(seconds: int | float) -> datetime:
     """The time in UTC; what lies beyond the year 9999, which a chain can carry, as the last second of it."""
     return datetime.fromtimestamp(min(seconds, 253_402_300_799), UTC)

@@ -141,3 +141,11 @@ def test_calendar_of_days_puts_each_under_its_weekday():
     assert [cell and cell["date"].day for cell in month["weeks"][0]] == [None, None, None, None, 1, 2, 3]
     assert month["weeks"][0][4]["day"]["state"] == "final" and month["weeks"][-1][6]["day"]["state"] == "held"
     assert sum(1 for week in month["weeks"] for cell in week if cell) == 31
+
+
+@pytest.mark.parametrize(
+    ("wei", "shown"), [(None, "–"), (0, "0"), (1, "< 0.000001"), (88_735_062_453_789, "0.000089"), (10**19 + 10**12, "10.000001")]
+)  # fmt: skip
+def test_fee_in_lists_has_six_places_and_is_never_nothing(app, wei, shown):
+    with app.test_request_context("/?lang=en"):
+        assert words.brief_ether(wei) == shown
