@@ -12,6 +12,7 @@ BOTH = {
     "test_pipeline",
     "test_issuance",
     "test_review",
+    "test_decisions",
     "test_corrections",
     "test_watch",
     "test_rebuild",

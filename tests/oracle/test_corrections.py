@@ -300,7 +300,7 @@ def test_crash_point_without_a_number_goes_on(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
+def house(tmp_path_factory, database):
     """Version 0 is notarized by two witnesses; then both get a late file that the reviewer accepted."""
     tmp_path = tmp_path_factory.mktemp("house")
     folder = tmp_path / "node"
