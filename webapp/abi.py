@@ -60,14 +60,16 @@ class _Odd(ValueError):
 
 #: Reads a value out of hex text: the text, the place of its head in it, and where the enclosing tuple begins.
 _Read = Callable[[str, int, int], Any]
+#: Characters of a topic: 0x and one word.
+_TOPIC = 66
 
 
 @dataclass(frozen=True, slots=True)
 class EventReader:
     """How to read one event's logs straight from their hex text; eth-abi's general decoder takes ten times as long.
 
-    ``words`` are the arguments of one word: name, whether it is indexed, place (number of the topic, or of the word's
-    first digit in ``data``) and reader; ``parts`` those that are longer, all of them in ``data``. ``address_fields`` and
+    ``words`` are the arguments of one word: name, reader, first digit and end in the topics and ``data`` written one after
+    the other; ``parts`` those that are longer, all of them in ``data``. ``address_fields`` and
     ``wide_fields`` name the arguments that are addresses and those that may pass 2**53; None where they are to be looked
     for, in arrays and structs.
     """
@@ -75,7 +77,7 @@ class EventReader:
     shape: Shape
     topics: int
     head: int
-    words: tuple[tuple[str, bool, int, Callable[[str], Any]], ...]
+    words: tuple[tuple[str, Callable[[str], Any], int, int], ...]
     parts: tuple[tuple[str, int, _Read], ...]
     address_fields: tuple[str, ...] | None
     wide_fields: tuple[str, ...] | None
@@ -84,12 +86,14 @@ class EventReader:
     def of(cls, shape: Shape) -> EventReader | None:
         """None for an event that only the general decoder reads."""
         words, parts, topics, at = [], [], 1, 2
+        before = _TOPIC * (1 + sum(part["indexed"] for part in shape.inputs))
         for part in shape.inputs:
             word, found = _word(part["type"]), _reader(part)
             if found is None or (part["indexed"] and word is None):
                 return None
             if word:
-                words.append((part["name"], part["indexed"], topics if part["indexed"] else at, word))
+                place = _TOPIC * topics + 2 if part["indexed"] else before + at
+                words.append((part["name"], word, place, place + 64))
             else:
                 parts.append((part["name"], at, found[0]))
             topics, at = (topics + 1, at) if part["indexed"] else (topics, at + found[1])
@@ -103,12 +107,12 @@ class EventReader:
 
     def read(self, topics: Sequence[str], data: str) -> dict[str, Any] | None:
         """The arguments; None for a log that the ABI does not describe exactly."""
-        if len(topics) != self.topics or len(data) < self.head:
+        text = "".join(topics)
+        if len(text) != _TOPIC * self.topics or len(data) < self.head:
             return None
+        text += data
         try:
-            args = {
-                name: read(topics[at][2:] if indexed else data[at : at + 64]) for name, indexed, at, read in self.words
-            }
+            args = {name: read(text[start:end]) for name, read, start, end in self.words}
             for name, at, read_part in self.parts:
                 args[name] = read_part(data, at, 2)
         except (ValueError, KeyError):

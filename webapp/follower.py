@@ -30,7 +30,7 @@ from .node import Node, NodeRefused
 logger = logging.getLogger(__name__)
 
 BLOCKS_PER_REQUEST = 2_000
-FIRST_BLOCKS = 50
+FIRST_BLOCKS = 25
 #: Ranges are made as long as hold about so many events: an answer of a few MB, and bounded memory.
 EVENTS_PER_REQUEST = 6_000
 OBJECTS_BETWEEN_COLLECTIONS = 200_000

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +26,9 @@ from .connections import Connections
 VERSION = 3
 #: Blocks without events whose hash is kept, so that a short reorganisation rewinds a short way.
 CHECKPOINTS = 128
-#: Pages of 4 KiB that may wait in the write-ahead log before they are written back.
-PAGES_BETWEEN_CHECKPOINTS = 32_768
+PAGE_BYTES = 8_192
+#: Pages that may wait in the write-ahead log before they are written back: 128 MiB.
+PAGES_BETWEEN_CHECKPOINTS = 16_384
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -159,6 +161,7 @@ class Index:
             [VERSION, contracts.chain_id, contracts.deployed_block, sorted(contracts.addresses.items())]
         )
         with self.writing() as db:
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             db.execute("PRAGMA journal_mode=WAL")
             known = None
             if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
@@ -239,7 +242,7 @@ class Index:
             for table, entries in rows.items():
                 marks = ",".join("?" * _PLACES[table])
                 db.executemany(f"INSERT INTO {table} VALUES ({marks})", entries)
-            _move_balances(db, (row[4:] for row in rows.get("transfer", ())), 1)
+            _move_balances(db, rows.get("transfer", ()), 1)
             last = max(row[0] for row in rows["block"])
             db.execute(
                 "DELETE FROM block WHERE events = 0 AND COALESCE(transactions, 0) = 0 AND number <= ?",
@@ -267,10 +270,8 @@ class Index:
     def take_back(db: sqlite3.Connection, fork: int, fork_hash: str | None = None) -> None:
         """Forget every block after ``fork``, whose hash is ``fork_hash`` where it is known."""
         with transaction(db):
-            moved = db.execute(
-                "SELECT contract, operator, sender, receiver, id, amount FROM transfer WHERE block > ?", (fork,)
-            ).fetchall()
-            _move_balances(db, (tuple(row) for row in moved), -1)
+            moved = db.execute("SELECT * FROM transfer WHERE block > ?", (fork,)).fetchall()
+            _move_balances(db, moved, -1)
             for table in _BY_BLOCK:
                 db.execute(f"DELETE FROM {table} WHERE {'number' if table == 'block' else 'block'} > ?", (fork,))
             scanned = Index.scanned(db)
@@ -309,17 +310,13 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _move_balances(db: sqlite3.Connection, transfers: Iterable[tuple[Any, ...]], sign: int) -> None:
-    """Apply transfers to the balances, or take them back with ``sign`` -1. Emptied balances leave no row."""
-    changes: dict[tuple[str, str, str], int] = {}
-    for contract, _, sender, receiver, token, amount in transfers:
-        if sender != ZERO:
-            key = (contract, sender, token)
-            changes[key] = changes.get(key, 0) - sign * amount
-        if receiver != ZERO:
-            key = (contract, receiver, token)
-            changes[key] = changes.get(key, 0) + sign * amount
-    moved = sorted((*key, change) for key, change in changes.items() if change)
+def _move_balances(db: sqlite3.Connection, transfers: Iterable[Sequence[Any]], sign: int) -> None:
+    """Apply rows of ``transfer`` to the balances, or take them back with ``sign`` -1. Emptied balances leave no row."""
+    changes: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+    for _, _, _, _, contract, _, sender, receiver, token, amount in transfers:
+        changes[contract, sender, token] -= amount
+        changes[contract, receiver, token] += amount
+    moved = sorted((*key, sign * change) for key, change in changes.items() if change and key[1] != ZERO)
     db.executemany(
         "INSERT INTO balance (contract, account, id, amount) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (contract, account, id) DO UPDATE SET amount = amount + excluded.amount",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import socket
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -166,6 +168,23 @@ def test_sync_in_small_ranges_resumes_and_reads_the_same(busy, tmp_path, monkeyp
     assert balances(synced(again)) == known != chain_balances(world, every)
     follower.stop()
     assert balances(synced(again)) == chain_balances(world, every)
+
+
+def test_sync_however_it_ends_leaves_the_collector_of_cycles_as_it_was(busy, tmp_path, monkeypatch):
+    world, _, _ = busy
+    follower, usual, seen = follower_of(world, tmp_path), gc.get_threshold(), []
+    add = follower.index.add
+    monkeypatch.setattr(follower.index, "add", lambda *given: (seen.append(gc.get_threshold()), add(*given)))
+    synced(follower)
+    assert gc.get_threshold() == usual and seen and all(rare[0] > usual[0] for rare in seen)
+
+    def broken(*_):
+        raise sqlite3.OperationalError("disk is full")
+
+    monkeypatch.setattr(follower.index, "add", broken)
+    world.anvil.mine(1)
+    assert "disk is full" in follower.sync().problem
+    assert gc.get_threshold() == usual
 
 
 def test_sync_of_an_unreachable_node_says_so_and_keeps_what_is_known(busy, tmp_path, w):
@@ -378,6 +397,8 @@ def test_log_of_every_event_is_read_as_eth_abi_reads_it(seed):
         assert (reader.addresses(args), reader.plain(args)) == (slow.addresses(), plain(slow.args))
         if loose:
             assert reader.read(topics, "0x" + data.hex()[:-64]) is None
+        assert reader.read([*topics, topic], "0x" + data.hex()) is None
+        assert reader.read([*topics[:-1], topics[-1][:-2]], "0x" + data.hex()) is None
         if any(part["type"] == "address" and part["indexed"] for part, _ in values):
             spoilt = [topic, *("0x01" + t[4:] for t in topics[1:])]
             assert reader.read(spoilt, "0x" + data.hex()) is None
