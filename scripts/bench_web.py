@@ -282,7 +282,7 @@ def main() -> None:
             rows = [measured("check page", command, port, folder, paths, options, wrk)]
             (folder / "bare.py").write_text(BARE)
             port = free_port()
-            bare = [sys.executable, "-m", "gunicorn", "--chdir", str(folder), "-k", "gthread", "-w", str(options.workers), "--threads", str(options.threads),
+            bare = [sys.executable, "-m", "gunicorn", "--chdir", str(folder), "-k", "sync", "-w", str(options.workers), "--threads", str(options.threads),
                     "-b", f"127.0.0.1:{port}", "bare:app"]  # fmt: skip
             rows.append(measured("bare Flask page", bare, port, folder, ["/"], options, wrk))
     shown = [

@@ -30,14 +30,14 @@ def serve_alone(app: Flask, options: argparse.Namespace, place: str) -> None:
 
 
 def serve_by_several(app: Flask, options: argparse.Namespace, place: str) -> None:
-    """gunicorn with threads: each process asks the chain for itself, one of them keeps the index."""
+    """gunicorn, with threads if more than one: each process asks the chain for itself, one of them keeps the index."""
     from gunicorn.app.base import BaseApplication
 
     class Server(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
             settings = {
                 "bind": f"{options.host}:{options.port}", "workers": options.workers, "threads": options.threads,
-                "worker_class": "gthread", "preload_app": True, "timeout": 60, "loglevel": "warning",
+                "worker_class": "sync", "preload_app": True, "timeout": 60, "loglevel": "warning",
                 "when_ready": lambda server: print(f"Wattmark on {place}", flush=True),
                 "post_worker_init": lambda worker: app.extensions["wattmark"].start(),
                 "worker_exit": lambda server, worker: app.extensions["wattmark"].stop(),
