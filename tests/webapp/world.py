@@ -156,7 +156,11 @@ class World:
         self, records: list[ArchivedStatement], *, kind: BatchKind = BatchKind.FINAL, review_trail: Any = ()
     ) -> Archive:
         archive = write_archive(
-            self.archive_folder, records, visibility=Visibility.PUBLIC, policy={"name": "test"}, review_trail=review_trail
+            self.archive_folder,
+            records,
+            visibility=Visibility.PUBLIC,
+            policy={"name": "test"},
+            review_trail=review_trail,
         )
         statements = [record.statement for record in records]
         notary = self.contracts["Notary"]
