@@ -1,6 +1,6 @@
-"""What the checkers say, in the reader's language.
+"""What the checkers say and why days are held, in the reader's language.
 
-:mod:`oracle.checks` and :mod:`oracle.verify` give their reasons in English, with their values in the sentence. Here stand the same
+:mod:`oracle.checks`, :mod:`oracle.verify` and the oracle's rules give their reasons in English, with their values in the sentence. Here stand the same
 sentences as texts to translate; a reason is told by the one that fits it, its values kept. What fits none stays English.
 """
 
@@ -127,6 +127,37 @@ SENTENCES = (
     sentence("Block %(block)s is final."),
     sentence("Block %(block)s is not final yet."),
     sentence("%(statements)s statements stand behind it; the bundle proves them all."),
+    # oracle/assessment.py, oracle/corroboration.py, oracle/pipeline.py: why a day is held, piece by piece
+    sentence("incomplete: %(missing)s of %(slots)s slots have no reading"),
+    sentence("suspect: %(slots)s slots (%(rules)s)"),
+    sentence("at most %(most)s may be"),
+    sentence("contradicted: %(reason)s"),
+    sentence("uncorroborated: %(reason)s"),
+    sentence("%(reason)s (%(station)s, modelled)"),
+    sentence("%(reason)s (%(station)s, measured)"),
+    sentence("day energy is %(ratio)s of what its own history leads to expect"),
+    sentence("day energy is %(ratio)s of the assumed performance"),
+    sentence("%(low)s to %(high)s is usual"),
+    sentence("%(slots)s slots are above what a clear sky allows"),
+    sentence("correlation with irradiance is %(correlation)s"),
+    sentence("at least %(least)s is needed"),
+    sentence("there was no daylight to compare with"),
+    sentence("irradiance and readings together cover %(slots)s of %(daylight)s daylight slots"),
+    sentence("%(share)s are needed"),
+    sentence("%(share)s of the irradiance lies outside the QCRad limits"),
+    sentence("at most %(share)s may"),
+    sentence(
+        "clock shift: readings fit irradiance %(minutes)s min late (correlation %(best)s instead of %(correlation)s)"
+    ),
+    sentence(
+        "clock shift: readings fit irradiance %(minutes)s min early (correlation %(best)s instead of %(correlation)s)"
+    ),
+    sentence("day energy %(ratio)s of expected, correlation %(correlation)s"),
+    sentence("no history of its own yet, against an assumed performance"),
+    sentence("accepted by %(reviewer)s: %(reason)s"),
+    sentence("edited by %(reviewer)s: %(reason)s"),
+    sentence("rejected by %(reviewer)s: %(reason)s"),
+    sentence("its batch is revoked on the chain"),
     # whatever a checker could not read: its own words follow, as they are
     sentence("Cannot check: %(problem)s."),
 )
@@ -153,6 +184,16 @@ def in_words(reason: str) -> str:
         if found:
             return str(gettext(text, **{name: in_words(value) for name, value in found.groupdict().items()}))
     return reason
+
+
+def in_pieces(reason: str) -> str:
+    """The reasons of a day, which stand side by side, each as :func:`in_words` tells it."""
+    return "; ".join(in_words(piece) for piece in reason.split("; "))
+
+
+def language_of_pieces(reason: str) -> str:
+    """The language that :func:`in_pieces` begins in."""
+    return language_of(reason.split("; ")[0])
 
 
 def language_of(reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -76,3 +77,41 @@ def test_page_in_another_language_tells_its_reasons_in_it(client, world, w):
     assert len(said) == 4 and all(part["lang"] == "ru" and re.search("[а-я]", part.get_text()) for part in said)
     english = BeautifulSoup(client.get(f"{path}?lang=en").data, "html.parser").select(".said")
     assert "witnesses signed" in english[3].get_text() and english[3]["lang"] == "en"
+
+
+def held_because(path: str) -> set[str]:
+    """The pieces of the reasons for which a module holds days: what joins the list of reasons or is returned as one."""
+    places: list[ast.expr] = []
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
+            places += node.args if getattr(node.func.value, "id", "") == "reasons" else []
+        elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
+            places += [one for part in node.value.elts if isinstance(part, ast.List) for one in part.elts]
+    texts = {text for place in places if (text := told(place))}
+    # The words of a rule are its own.
+    return {piece for text in texts - {"7: 7 (7)"} for piece in text.split("; ")}
+
+
+@pytest.mark.parametrize("path", ["oracle/assessment.py", "oracle/corroboration.py"])
+def test_pieces_of_reasons_for_holding_a_day_are_all_among_the_texts(app, path):
+    # Two values are words: what is compared with, and on which side a clock is wrong; the rest stays.
+    words = {"is 7 of 7": "is 7 of the assumed performance", "7 min 7": "7 min late", "correlation 77": "correlation 7"}
+    pieces = {
+        functools.reduce(lambda text, word: text.replace(*word), words.items(), one) for one in held_because(path)
+    }
+    assert len(pieces) >= 3
+    with app.test_request_context("/?lang=ru"):
+        assert {piece for piece in pieces if not re.search("[а-я]", reasons.in_pieces(piece))} == set()
+
+
+def test_in_pieces_tells_a_day_with_its_values_and_leaves_the_unknown(app):
+    held = "incomplete: 27 of 96 slots have no reading; contradicted: correlation with irradiance is 0.39; at least 0.5 is needed (psm3, modelled)"
+    with app.test_request_context("/?lang=es"):
+        assert reasons.in_pieces(held) == (
+            "incompleto: 27 de 96 intervalos no tienen lectura; contradicho: la correlación con la irradiancia es 0.39; "
+            "se necesita al menos 0.5 (psm3, modelado)"
+        )
+        assert reasons.in_pieces("spikes: nobody foresaw this; <b>") == "spikes: nobody foresaw this; <b>"
+        assert (reasons.language_of_pieces(held), reasons.language_of_pieces("spikes: x")) == ("es", "en")
+    with app.test_request_context("/?lang=en"):
+        assert reasons.in_pieces(held) == held

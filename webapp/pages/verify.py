@@ -34,6 +34,8 @@ from .statements import facts_of, retirement_of
 html = Blueprint("verify", __name__)
 html.add_app_template_filter(reasons.in_words)
 html.add_app_template_filter(reasons.language_of)
+html.add_app_template_filter(reasons.in_pieces)
+html.add_app_template_filter(reasons.language_of_pieces)
 
 MAX_UPLOAD_BYTES = 4 << 20
 MAX_ROOTS, MAX_STATEMENTS, MAX_FOUND = 64, 64, 200
