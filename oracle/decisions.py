@@ -368,22 +368,7 @@ def _apply(config: OracleConfig, session: Session, row: Version, entry: review.E
     profile = review.edited(assessed, entry) if decision == review.EDIT else assessed
     if decision != review.REJECT and not profile.certified_wh and row.version == 0:
         raise review.ReviewError(f"{called} has no measured, unsuspected energy; there is nothing to certify")
-    session.add(
-        ReviewDecision(
-            device_id=row.device_id,
-            start=row.start,
-            version=row.version,
-            decision=decision,
-            edits=entry.get("edits"),
-            evidence=entry.get("evidence"),
-            conflict=entry.get("conflict"),
-            reason=entry["reason"],
-            profile_hash=entry["profileHash"],
-            reviewer=entry["reviewer"],
-            decided_at=datetime.fromtimestamp(entry["decidedAt"], UTC),
-            signature=entry["signature"],
-        )
-    )
+    session.add(ReviewDecision.of(entry))
     found = "; ".join(row.assessment.get("reasons", ()))
     row.state, row.disputed = (DayState.REJECTED if decision == review.REJECT else DayState.ACCEPTED), ""
     row.profile, row.energy_wh = pack_profile(profile), profile.certified_wh

@@ -145,22 +145,7 @@ def _restore_decisions(config: OracleConfig, store: Store, archives: list[Archiv
             review.verify(entry, config.reviewers)
             known.add(entry["signature"])
             restored += 1
-            session.add(
-                ReviewDecision(
-                    device_id=entry["deviceId"],
-                    start=entry["start"],
-                    version=entry["version"],
-                    decision=entry["decision"],
-                    edits=entry.get("edits"),
-                    evidence=entry.get("evidence"),
-                    conflict=entry.get("conflict"),
-                    reason=entry["reason"],
-                    profile_hash=entry["profileHash"],
-                    reviewer=entry["reviewer"],
-                    decided_at=datetime.fromtimestamp(entry["decidedAt"], UTC),
-                    signature=entry["signature"],
-                )
-            )
+            session.add(ReviewDecision.of(entry))
     return restored
 
 

@@ -207,6 +207,18 @@ class ReviewDecision(Base):
     signature: Mapped[str] = mapped_column(Text)
     __table_args__ = (Index("review_decision_day", "device_id", "start"),)
 
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> ReviewDecision:
+        """The row of an entry of the review trail (oracle/review.py)."""
+        told = {
+            name: entry.get(name)
+            for name in ("version", "decision", "edits", "evidence", "conflict", "reason", "reviewer", "signature")
+        }
+        decided_at = datetime.fromtimestamp(entry["decidedAt"], UTC)
+        return cls(
+            device_id=entry["deviceId"], start=entry["start"], profile_hash=entry["profileHash"], decided_at=decided_at, **told
+        )  # fmt: skip
+
 
 class ReceivedDecision(Base):
     """A signed decision that came as a file, whatever became of it; ``content`` unless it was too large or unfinished."""
