@@ -102,7 +102,7 @@ def test_deploy_for_a_safe_writes_its_file_and_tells_what_is_left(environment, t
     done = finished(process)
     assert (done["complete"], done["acts"], done["transactions"]) == (False, 24, 7)
     document = json.loads((tmp_path / "acts.json").read_text())
-    assert len(document["transactions"]) == 22 and document["chainId"] == str(CHAIN_ID)
+    assert len(document["transactions"]) == 24 and document["chainId"] == str(CHAIN_ID)
     assert document["meta"]["createdFromSafeAddress"] == account("administrator").address
     assert not (tmp_path / "book.json").exists()
 
