@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,6 +40,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from sqlalchemy.types import TypeDecorator
 
 from .domain import DayState, DecisionState, SagaState
+
+#: How long a process waits for others that write a SQLite database.
+SQLITE_PATIENCE_SECONDS = 30
 
 
 def crash_point(number: int) -> None:
@@ -371,8 +376,25 @@ class Store:
             yield session
 
 
-def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _sqlite_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+    for pragma in (f"busy_timeout={SQLITE_PATIENCE_SECONDS * 1_000}", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    keep_write_ahead_log(connection)
+
+
+def keep_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Have this database keep a write-ahead log, from the first who opens it on.
+
+    Of two that change the mode at once SQLite refuses one without waiting, whatever its busy timeout is, because each
+    holds what the other needs (https://www.sqlite.org/c3ref/busy_handler.html). Raises sqlite3.Error when the file is
+    no database or stays locked.
+    """
+    until = time.monotonic() + SQLITE_PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.005)

@@ -20,8 +20,9 @@ from oracle.archive import Archive, read_archive
 from oracle.domain import CheckResult
 from oracle.errors import ArchiveError
 from oracle.protocol import BYTES_PER_SLOT, statement_leaf
+from oracle.store import keep_write_ahead_log
 
-from .connections import Connections
+from .connections import Connections, execute_each, transaction
 
 _EVIDENCE = """
 CREATE TABLE evidence (file_hash TEXT, root TEXT, device_id TEXT, start INTEGER, PRIMARY KEY (file_hash, root, device_id, start))
@@ -64,12 +65,13 @@ class Catalogue:
         # It holds the key that signs web sessions; the write-ahead log takes the mode of its database.
         path.touch(mode=0o600)
         with self.connection() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if not version:
-                db.executescript(_SCHEMA + _EVIDENCE)
-            elif version == 1:
-                db.executescript(_EVIDENCE)
+            keep_write_ahead_log(db)
+            with transaction(db):
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if not version:
+                    execute_each(db, _SCHEMA)
+                if version < 2:
+                    execute_each(db, _EVIDENCE)
             # A job that was running when the process ended will not go on.
             db.execute(
                 "UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING)

@@ -43,3 +43,24 @@ class Connections:
                 idle.append(db)
             else:
                 db.close()
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of what the block writes, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+
+
+def execute_each(db: sqlite3.Connection, statements: str) -> None:
+    """Run ``statements``, each ended by a semicolon and a line's end, within the transaction that is open.
+
+    ``executescript`` would commit it first.
+    """
+    for statement in statements.strip().split(";\n"):
+        db.execute(statement)

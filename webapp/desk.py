@@ -17,6 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from oracle.store import keep_write_ahead_log
+
+from .connections import execute_each, transaction
+
 #: A sign-in ends after this long in any case, and this long after its last request.
 ABSOLUTE_SECONDS, IDLE_SECONDS = 8 * 3_600, 30 * 60
 #: How exactly the last request is known; each note is a write.
@@ -44,12 +48,10 @@ class Desk:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         with self.connection() as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("BEGIN EXCLUSIVE")
-            if not db.execute("PRAGMA user_version").fetchone()[0]:
-                for statement in _SCHEMA.strip().split(";\n"):
-                    db.execute(statement)
-            db.execute("COMMIT")
+            keep_write_ahead_log(db)
+            with transaction(db):
+                if not db.execute("PRAGMA user_version").fetchone()[0]:
+                    execute_each(db, _SCHEMA)
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oracle.store import keep_write_ahead_log
+
 from .abi import ZERO
-from .connections import Connections
+from .connections import Connections, execute_each, transaction
 
 VERSION = 3
 #: Blocks without events whose hash is kept, so that a short reorganisation rewinds a short way.
@@ -162,13 +164,14 @@ class Index:
         )
         with self.writing() as db:
             db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            db.execute("PRAGMA journal_mode=WAL")
-            known = None
-            if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-                known = db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-            if not known or known[0] != identity:
-                self._empty(db)
-                db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
+            keep_write_ahead_log(db)
+            with transaction(db):
+                known = None
+                if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+                    known = db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+                if not known or known[0] != identity:
+                    self._empty(db)
+                    db.execute("INSERT INTO meta VALUES ('identity', ?)", (identity,))
 
     @contextmanager
     def reading(self, web_database: str | None = None) -> Iterator[sqlite3.Connection]:
@@ -209,7 +212,7 @@ class Index:
     def _empty(db: sqlite3.Connection) -> None:
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             db.execute(f"DROP TABLE {name}")
-        db.executescript(_schema())
+        execute_each(db, _schema())
 
     def rebuild(self) -> None:
         """Forget everything; the next look at the chain reads it anew."""
@@ -296,18 +299,6 @@ class Scanned:
 def _keep_scanned(db: sqlite3.Connection, scanned: Scanned) -> None:
     value = json.dumps([scanned.first, scanned.last, scanned.last_hash])
     db.execute("INSERT OR REPLACE INTO meta VALUES ('scanned', ?)", (value,))
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of what the block writes, or nothing."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
 
 
 def _move_balances(db: sqlite3.Connection, transfers: Iterable[Sequence[Any]], sign: int) -> None:

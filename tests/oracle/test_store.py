@@ -1,6 +1,7 @@
 import os
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -14,6 +15,8 @@ from oracle.errors import StoreError
 from oracle.store import Base, DeviceDay, RawFile, RefusedRow, Store
 from tests.oracle import databases, nodes
 from webapp.catalogue import Catalogue
+from webapp.desk import Desk
+from webapp.index import Contracts, Index
 
 
 @pytest.fixture
@@ -77,6 +80,29 @@ def test_open_by_many_at_once_makes_one_schema(url):
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+OPENED = {
+    "oracle": lambda file: Store.open(f"sqlite:///{file}"),
+    "catalogue": lambda file: Catalogue(file, file.parent),
+    "operators": Desk,
+    "index": lambda file: Index(file, Contracts(1, 0, {})),
+}
+
+
+@only_sqlite
+@pytest.mark.parametrize("name", OPENED)
+def test_open_new_file_by_many_at_once_makes_one_schema(name, tmp_path):
+    for turn in range(10):
+        start = threading.Barrier(6)
+
+        def opened(turn=turn, start=start):
+            start.wait()
+            OPENED[name](tmp_path / f"{turn}.db")
+
+        with ThreadPoolExecutor(6) as pool:
+            for opening in [pool.submit(opened) for _ in range(6)]:
+                opening.result(30)
 
 
 def test_open_database_of_a_newer_program_refuses(url):
