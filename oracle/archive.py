@@ -96,6 +96,11 @@ class Archive:
         """What the batch was made for; only a FINAL one can issue."""
         return BatchKind.INTERIM if self.manifest.get("kind") == "interim" else BatchKind.FINAL
 
+    @property
+    def is_public(self) -> bool:
+        """Whether readings and manifest are for everybody; those of private devices stay with operator and witnesses."""
+        return self.manifest.get("visibility") == Visibility.PUBLIC.name.lower()
+
     def record(self, device_id: int, start: int) -> ArchivedStatement | None:
         """The statement of a device and period start in this batch, if there is one."""
         # Records stand in this order in every archive that leads to its root; a damaged one may lose the order too.

@@ -162,7 +162,7 @@ class _Evidence:
             for event in self._chain.events(CERTIFICATE, name, block, None, filters):
                 self._prove(event)
 
-        public = archive.manifest.get("visibility") == "public"
+        public = archive.is_public
         if public:
             self._members[f"archives/{archive.root.hex()}.json"] = manifest
             assessments = "\n".join(one.assessment for one in archive.records).encode()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from oracle.domain import Visibility
 from oracle.errors import ProtocolError
 from oracle.protocol import parse_token_id
 
@@ -176,6 +177,11 @@ class Explorer:
     def device_ids(self) -> list[str]:
         rows = self.all("SELECT device_id FROM device ORDER BY LENGTH(device_id), device_id")
         return [row["device_id"] for row in rows]
+
+    def is_private(self, device_id: str) -> bool:
+        """Whether a device is registered as one whose readings stay with its operator and witnesses."""
+        sql = "SELECT 1 FROM device WHERE device_id = ? AND visibility = ?"
+        return self.one(sql, device_id, int(Visibility.PRIVATE)) is not None
 
     def device(self, device_id: str) -> Row | None:
         """A device with its terms as they stand now, what was changed, and its totals."""

@@ -1,7 +1,7 @@
 """What is known of a device's days: from archives where they are notarized, from the oracle's database where not.
 
 The oracle's database is opened for reading alone and serves display alone: held days, gaps and irradiance. No check
-asks it anything.
+asks it anything. What a private device measured is told to nobody here, though archive and database may be at hand.
 """
 
 from __future__ import annotations
@@ -53,15 +53,19 @@ class Archives:
 
 
 def device_days(
-    explorer: Explorer, oracle_days: OracleState, device_id: str, final_block: int | None
+    explorer: Explorer, oracle_days: OracleState, device_id: str, final_block: int | None, *, to_operators: bool = False
 ) -> list[dict[str, Any]]:
-    """Every known day of a device in exactly one state, with the reason where it is not certified. Oldest first."""
+    """Every known day of a device in exactly one state, with the reason where it is not certified. Oldest first.
+
+    The energy (Wh) of a private device's days that are not notarized is told ``to_operators`` alone.
+    """
     days: dict[int, dict[str, Any]] = {}
+    hidden = {"energy_wh": None} if not to_operators and explorer.is_private(device_id) else {}
     for row in oracle_days.of(device_id):
         state = row["state"]
         # The database may run ahead of what the chain shows here; it may not claim what the chain proves.
         state = DayState.SEALED.value if DayState(state) in PROVEN else state
-        days[row["start"]] = {**row, "state": state, "root": None, "headline": None}
+        days[row["start"]] = {**row, "state": state, "root": None, "headline": None, **hidden}
     for row in explorer.device_days(device_id):
         if row["kind"] == BatchKind.INTERIM:
             # Evidence of a day that goes on, out of which nothing is issued: it says no more than that there are readings.
@@ -94,14 +98,19 @@ def _metered(start: int) -> dict[str, Any]:
 def day_profile(
     explorer: Explorer, archives: Archives, oracle_days: OracleState, device_id: str, start: int
 ) -> dict[str, Any] | None:
-    """One UTC day's slots with irradiance and findings; None where neither an archive nor the oracle has it."""
+    """One UTC day's slots with irradiance and findings; None where neither an archive nor the oracle has it, or it is private."""
+    if explorer.is_private(device_id):
+        return None
     row = explorer.day_statement(device_id, start)
     known = oracle_days.day(device_id, start)
     if row:
         try:
-            record = archives.read(row["root"]).record(int(device_id), row["start"])
+            archive = archives.read(row["root"])
         except OracleError:
-            record = None
+            archive = None
+        if archive and not archive.is_public:
+            return None
+        record = archive.record(int(device_id), row["start"]) if archive else None
         if record:
             source = {"source": "archive", "root": row["root"], "state": None, "reason": ""}
             return {**source, **_part(record, start)}

@@ -33,6 +33,8 @@ class TrailReader:
     def of(self, notarization: Mapping[str, Any]) -> list[Model]:
         """The decisions in the archive of a notarized batch, each with what holds it; none where the archive is not here.
 
+        What a decision made of the slots of private devices is left out.
+
         ``manifest_is_notarized``: the manifest hashes to what the chain has. ``signature_holds``: by the reviewer it names.
         """
         root = str(notarization["root"])
@@ -64,11 +66,13 @@ class TrailReader:
 
 def _entries(manifest: bytes) -> list[Model]:
     try:
-        trail = orjson.loads(manifest).get("reviewTrail", [])
+        content = orjson.loads(manifest)
+        trail = content.get("reviewTrail", [])
     except (orjson.JSONDecodeError, AttributeError):
         return []
+    hidden: Model = {} if content.get("visibility") == "public" else {"edits": []}
     return [
-        {**row_of(entry), "signature_holds": _holds(entry)}
+        {**row_of(entry), "signature_holds": _holds(entry), **hidden}
         for entry in (trail if isinstance(trail, list) else [])
         if isinstance(entry, dict)
     ]

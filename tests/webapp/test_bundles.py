@@ -68,15 +68,11 @@ def test_bundle_of_nothing_is_not_found(client, path):
     assert client.get(path).status_code == 404
 
 
-def test_bundle_of_a_private_device_leaves_readings_out(fresh_world, app_of, w, monkeypatch):
+def test_bundle_of_a_private_device_leaves_readings_out(fresh_world, app_of, w):
     world = fresh_world
-    world.register(1)
-    write = w.write_archive
-    monkeypatch.setattr(
-        w, "write_archive", lambda *args, **options: write(*args, **{**options, "visibility": w.Visibility.PRIVATE})
-    )
+    world.register(1, visibility=w.Visibility.PRIVATE)
     record = w.day_record(1, w.FIRST_DAY)
-    archive = world.notarize([record])
+    archive = world.notarize([record], visibility=w.Visibility.PRIVATE)
     content = app_of(world).test_client().get(f"/bundles/statement/0x{archive.root.hex()}/1/{w.FIRST_DAY}.zip").data
     members = verify.read_zip(content)
     assert json.loads(members["statements.json"])[0]["readings"] is None

@@ -145,20 +145,24 @@ class World:
 
     # -- acts ---------------------------------------------------------------------------------------
 
-    def register(self, device_id: int, *, account: int = 1, capacity_w: int = 6_000, zone: bytes = b"RMPA") -> None:
+    def register(
+        self, device_id: int, *, account: int = 1, capacity_w: int = 6_000, zone: bytes = b"RMPA",
+        visibility: Visibility = Visibility.PUBLIC,
+    ) -> None:  # fmt: skip
         device = (
-            self.account(account), capacity_w, 1, 1, b"US", DAY, 1_040_100, 10_100, FIRST_DAY, 2**40 - 1,
+            self.account(account), capacity_w, 1, visibility, b"US", DAY, 1_040_100, 10_100, FIRST_DAY, 2**40 - 1,
             zone.ljust(16, b"\0"), keccak256(b"meter %d" % device_id),
         )  # fmt: skip
         self.send("DeviceRegistry", "register", device_id, device)
 
     def notarize(
-        self, records: list[ArchivedStatement], *, kind: BatchKind = BatchKind.FINAL, review_trail: Any = ()
-    ) -> Archive:
+        self, records: list[ArchivedStatement], *, kind: BatchKind = BatchKind.FINAL, review_trail: Any = (),
+        visibility: Visibility = Visibility.PUBLIC,
+    ) -> Archive:  # fmt: skip
         archive = write_archive(
             self.archive_folder,
             records,
-            visibility=Visibility.PUBLIC,
+            visibility=visibility,
             policy={"name": "test"},
             review_trail=review_trail,
         )
@@ -177,11 +181,11 @@ class World:
         self.archives.append(archive)
         return archive
 
-    def issue(self, archive: Archive, device_id: int, start: int) -> int:
+    def issue(self, archive: Archive, device_id: int, start: int, *, sender: int = 0) -> int:
         record = archive.record(device_id, start)
         assert record is not None
         proof = archive.tree.proof(statement_leaf(record.statement))
-        self.send("EnergyCertificate", "issue", archive.root, statement_fields(record.statement), proof)
+        self.send("EnergyCertificate", "issue", archive.root, statement_fields(record.statement), proof, sender=sender)
         return token_id(device_id, start, record.statement.duration)
 
     def transfer(

@@ -49,6 +49,7 @@ def table(rows: list[Row]) -> None:
         reached_root=api.maybe(api.text()), proof=List(String()), evidence=List(String()), salts=api.maybe(api.text()),
         batch=api.maybe(api.one(api.rows_of(BATCHES))), profile=api.maybe(api.one(api.PROFILE)), issued=Boolean(),
         token=api.maybe(api.text()), finality=api.one(api.FINALITY_SCHEMA), newer=api.many(VERSION), days=api.many(api.SHAPE_DAY),
+        private=Boolean(),
     ),
     query=api.DAY_OF_PERIOD,
 )  # fmt: skip
@@ -63,7 +64,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
     result, calculated, evidence = s.validator.check_now(row)
     if row["headline"] != result.headline.value or row["checked_at"] < time.time() - 60:
         s.catalogue.keep_soon([(row, result, calculated)])
-    shape = shape_of(device_id, start, row["duration"]) if device_id else {"profile": None, "days": []}
+    shape = shape_of(device_id, start, row["duration"]) if device_id else {"profile": None, "days": [], "private": False}
     record = evidence.record
     return {
         "statement": {
@@ -77,7 +78,7 @@ def statement(root: str, device_id: str, start: int) -> Model:
         else None,
         "proof": ["0x" + node.hex() for node in evidence.proof],
         "evidence": ["0x" + digest.hex() for digest in record.evidence] if record else [],
-        "salts": "0x" + record.salts.hex() if record else None,
+        "salts": "0x" + record.salts.hex() if record and shape["profile"] else None,
         "batch": found | finality(found["block"]) if (found := ask.batch(root)) else None,
         **shape,
         "issued": bool(

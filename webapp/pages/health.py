@@ -124,7 +124,7 @@ def _gaps() -> tuple[list[Model], dict[str, dict[str, int]]]:
     counts: dict[str, dict[str, int]] = {}
     for device_id in sorted(known, key=int):
         of_device = counts.setdefault(device_id, {})
-        for day in device_days(ask, s.oracle_days, device_id, final):
+        for day in device_days(ask, s.oracle_days, device_id, final, to_operators=True):
             of_device[day["state"]] = of_device.get(day["state"], 0) + 1
             wanted = day["state"] in states if states else day["state"] not in ("issued", "final")
             if wanted and device in ("", device_id):

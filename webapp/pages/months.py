@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from apiflask.fields import Integer, List, String
+from apiflask.fields import Boolean, Integer, List, String
 from flask import abort
 
 from oracle.domain import DAY_SECONDS
@@ -27,7 +27,7 @@ _DAY = api.shape(
 )  # fmt: skip
 _SCHEMA = api.shape(
     "MonthPage", device_id=api.text(), device_name=api.maybe(api.text()), month=api.text(), first=Integer(),
-    irradiance=api.maybe(api.text()), months=List(String()), days=api.many(_DAY),
+    irradiance=api.maybe(api.text()), private=Boolean(), months=List(String()), days=api.many(_DAY),
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def month(device_id: str, month: str) -> Model:
         "month": month,
         "first": first,
         "irradiance": kind,
+        "private": ask.is_private(device_id),
         "months": months,
         "days": days,
     }

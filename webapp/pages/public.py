@@ -6,13 +6,13 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from apiflask.fields import Integer
+from apiflask.fields import Boolean, Integer
 from eth_utils.address import is_address, is_checksum_formatted_address, to_checksum_address
 from flask import abort, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
 
-from oracle.domain import DAY_SECONDS
+from oracle.domain import DAY_SECONDS, Visibility
 from oracle.errors import ChainError, ChainUnreachable, ProtocolError
 
 from .. import api, tables, words
@@ -124,7 +124,8 @@ def devices(rows: list[Row]) -> None:
     """Every registered device with its totals."""
     facts = services().facts
     for row in rows:
-        row |= {"name": facts.name(row["device_id"]) or "", "place": facts.place(row["device_id"])}
+        place = None if row["visibility"] == Visibility.PRIVATE else facts.place(row["device_id"])
+        row |= {"name": facts.name(row["device_id"]) or "", "place": place}
 
 
 @pages.page(
@@ -144,14 +145,15 @@ def device(device_id: str) -> Model:
     found = ask.device(device_id)
     if found is None:
         abort(404)
+    hidden = ask.is_private(device_id)
     days = device_days(ask, s.oracle_days, device_id, final_block())
     start = _chosen_day(days)
     known = next((d for d in days if d["start"] == start), None)
     earlier = [d["start"] for d in days if start is not None and d["start"] < start]
     later = [d["start"] for d in days if start is not None and d["start"] > start]
     return {
-        "device": {**found, "name": s.facts.name(device_id), "place": s.facts.place(device_id)},
-        "facts": s.facts.table(device_id),
+        "device": {**found, "name": s.facts.name(device_id), "place": None if hidden else s.facts.place(device_id)},
+        "facts": [] if hidden else s.facts.table(device_id),
         "days": days,
         "day": {
             "start": start,
@@ -161,7 +163,7 @@ def device(device_id: str) -> Model:
             "next": min(later, default=None),
         },
         "versions": versions(ask, device_id, start) if start is not None else [],
-        "said": operator_says(s.oracle_days, device_id, -1 if start is None else start),
+        "said": operator_says(s.oracle_days, device_id, -1 if start is None or hidden else start),
         "certificates": ask.certificates(device_id, rows=8),
     }
 
@@ -177,7 +179,9 @@ def titled_profile(device_id: str, start: int) -> Model | None:
 
 def shape_of(device_id: str, start: int, duration: int) -> Model:
     """A period's readings: ``profile`` of one UTC day, the first or that which ``?day=`` names, and ``days``, figures of each
-    day if the period touches several."""
+    day if the period touches several; neither where they are ``private``."""
+    if explorer().is_private(device_id):
+        return {"profile": None, "days": [], "private": True}
     first = start // DAY_SECONDS * DAY_SECONDS
     starts = list(range(first, start + duration, DAY_SECONDS))
     chosen = _day_asked_for()
@@ -186,6 +190,7 @@ def shape_of(device_id: str, start: int, duration: int) -> Model:
     return {
         "profile": known.get(chosen if chosen in known else min(known, default=first)),
         "days": [{"start": one, **figures(known.get(one))} for one in starts] if len(starts) > 1 else [],
+        "private": False,
     }
 
 
@@ -258,7 +263,7 @@ def certificates(rows: list[Row]) -> None:
     schema=api.shape(
         "CertificatePage", batch=api.maybe(api.one(api.rows_of(tables.BATCHES))), finality=api.one(api.FINALITY_SCHEMA),
         statement=api.maybe(api.one(api.rows_of(CHECKS))), profile=api.maybe(api.one(api.PROFILE)),
-        days=api.many(api.SHAPE_DAY), certificate=api.one(api.CERTIFICATE),
+        days=api.many(api.SHAPE_DAY), private=Boolean(), certificate=api.one(api.CERTIFICATE),
     ),
     query=api.DAY_OF_PERIOD,
 )  # fmt: skip

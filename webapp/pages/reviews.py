@@ -149,7 +149,7 @@ def case(device_id: int, day: str) -> str:
     state, s = services().oracle_days, services()
     found, start = _case(state, device_id, day)
     about = found["for_review"] or {}
-    days = device_days(explorer(), state, str(device_id), final_block())
+    days = device_days(explorer(), state, str(device_id), final_block(), to_operators=True)
     decided = [
         row for row in trail(state, decisions_folder())
         if row["device_id"] == str(device_id) and row["start"] == start and row["decision"] != review.CLOCK
