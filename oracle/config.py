@@ -232,8 +232,8 @@ class OracleConfig:
                 timeout_seconds=float(network.whole("timeout_seconds", 10, least=1)),
                 agreeing_nodes=network.whole("agreeing_nodes", 1, least=1),
             ),
-            key=_key(top),
-            review_key=_key_file(top, "review_key", top.take("review_key")),
+            key=read_key(file, top.take("key")),
+            review_key=_key_file(file, "review_key", top.take("review_key")),
             reviewers=tuple(top.address(value) for value in top.texts("reviewers")),
             witnesses=tuple(_witness(section) for section in top.sections("witnesses")),
             coordinators=tuple(top.address(value) for value in top.texts("coordinators")),
@@ -363,11 +363,13 @@ def _finality(network: _Section) -> int | None:
 
 
 def _database_url(top: _Section) -> str:
-    text = top.text("database")
+    text, expected = top.text("database"), "a URL such as sqlite:///oracle.db or postgresql+psycopg://host/name"
     try:
         url = make_url(text)
     except ArgumentError:
-        raise top.fail("database", "a URL such as sqlite:///oracle.db or postgresql+psycopg://host/name") from None
+        raise top.fail("database", expected) from None
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise top.fail("database", expected)
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise top.fail("database", "a file, sqlite:///path; a database in memory forgets what was signed")
@@ -455,21 +457,22 @@ def _source(section: _Section) -> SourceAccess:
     return made
 
 
-def _key_file(top: _Section, name: str, value: Any) -> KeyFile | None:
+def _key_file(file: Path, name: str, value: Any) -> KeyFile | None:
     if value is None:
         return None
-    section = _Section(top.file, name, value)
+    section = _Section(file, name, value)
     key = KeyFile(section.path("keystore"), section.path("password_file"))
     section.close()
     return key
 
 
-def _key(top: _Section) -> KeyFile | RemoteKey | None:
-    """``key``: a keystore with its password file, or the ``remote`` signer that keeps the key of an ``address``."""
-    value = top.take("key")
+def read_key(file: Path, value: Any) -> KeyFile | RemoteKey | None:
+    """The section ``key`` of a configuration ``file``, as YAML gives it: a keystore with its password file, or the
+    ``remote`` signer that keeps the key of an ``address``; paths are relative to the file. None where it is left out.
+    Raises ConfigError naming file and key."""
     if not isinstance(value, dict) or "remote" not in value:
-        return _key_file(top, "key", value)
-    section = _Section(top.file, "key", value)
+        return _key_file(file, "key", value)
+    section = _Section(file, "key", value)
     key = RemoteKey(
         url=section.url(section.text("remote")),
         address=section.address(section.take("address")),

@@ -76,7 +76,7 @@ LAYER = {noun: level for level, nouns in enumerate(LAYERS) for noun in nouns}
 WEBAPP_MAY_IMPORT = {"domain", "errors", "units", "protocol", "sites", "merkle", "archive", "store", "chain", "checks"}
 WEBAPP_MAY_IMPORT |= {"config", "bundle", "verify", "review"}
 # The relay is another process than the web app; it alone holds a key and sends.
-RELAY_MAY_IMPORT = WEBAPP_MAY_IMPORT | {"keys", "outbox"}
+RELAY_MAY_IMPORT = WEBAPP_MAY_IMPORT | {"keys", "signer", "outbox"}
 
 
 def load(name: str, path: Path):

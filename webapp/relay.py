@@ -5,8 +5,9 @@
 
 A process of its own with a key of its own, which can do nothing but pay: the signature in the call names the holder,
 and the contract checks it. What is accepted is the very calldata of ``retireBySig`` or ``retireBatchBySig``, run
-against the chain first; each is sent exactly once (:mod:`oracle.outbox`). Limits count accepted requests only, so
-nobody can use up another account's. docs/wallet.md tells the keys of the file and the answers.
+against the chain first; each is sent exactly once (:mod:`oracle.outbox`). Limits count every acceptance and nothing
+else: refused requests use up nobody's, and a request that reverts on the chain and is handed in again counts again.
+docs/wallet.md tells the keys of the file and the answers.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 
 from oracle.chain import Chain, ChainView
-from oracle.config import KeyFile, NetworkConfig
+from oracle.config import KeyFile, NetworkConfig, RemoteKey, read_key
 from oracle.domain import SagaState
 from oracle.errors import ChainError, ConfigError, OracleError
-from oracle.keys import create_account, load_account
-from oracle.outbox import Outbox
+from oracle.keys import create_account
+from oracle.outbox import GWEI, Outbox, SendPolicy
 from oracle.protocol import keccak256
+from oracle.signer import Signer, as_signer, open_signer
 from oracle.store import Act, SignedTransaction, Store
 
 from .abi import artifacts, canonical, plain
@@ -62,24 +64,28 @@ OPEN = (SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT)
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the relay pays for at most: accepted requests of one account and of all within an hour, certificates and
-    gas of one request; and how many requests a visitor may make a minute, accepted or not."""
+    gas of one request, gas of all within an hour, and gwei for a gas; and how many requests a visitor may make a
+    minute, accepted or not. An hour costs at most ``gas_per_hour`` times ``fee_gwei``."""
 
     account_per_hour: int = 6
     per_hour: int = 120
     items: int = 100
     gas: int = 8_000_000
+    gas_per_hour: int = 100_000_000
+    fee_gwei: int = 100
     requests_per_minute: int = 60
 
 
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
-    """Everything a relay needs to know. ``state_folder`` gets its two databases; ``host`` and ``port`` are where it listens.
+    """Everything a relay needs to know. ``key`` pays, from a keystore or by a remote signer; ``state_folder`` gets its two
+    databases; ``host`` and ``port`` are where it listens.
 
     ``forwarders`` are addresses whose ``X-Forwarded-For`` is believed: the web app's.
     """
 
     network: NetworkConfig
-    key: KeyFile
+    key: KeyFile | RemoteKey
     state_folder: Path
     host: str = "127.0.0.1"
     port: int = 8102
@@ -98,28 +104,27 @@ class RelayConfig:
         if not isinstance(document, dict) or set(document) - known:
             raise ConfigError(f"{file}: the keys are {', '.join(sorted(known))}; docs/wallet.md explains them")
         try:
-            return cls._built(document, file.parent)
+            return cls._built(document, file)
         except KeyError as missing:
             raise ConfigError(f"{file}: key {missing} is missing") from None
         except (TypeError, ValueError, AttributeError) as fault:
             raise ConfigError(f"{file}: {fault}") from None
 
     @classmethod
-    def _built(cls, document: dict[str, Any], base: Path) -> RelayConfig:
-        def path(value: str) -> Path:
-            return (base / Path(value).expanduser()).resolve()
-
-        key, limits = document["key"], dict(document.get("limits") or {})
+    def _built(cls, document: dict[str, Any], file: Path) -> RelayConfig:
+        limits, key = dict(document.get("limits") or {}), read_key(file, document["key"])
         names = {field.name for field in fields(Limits)}
         if set(limits) - names or not all(type(value) is int and value > 0 for value in limits.values()):
             raise ValueError(f"limits are whole numbers above 0 under {', '.join(sorted(names))}")
         host, _, port = str(document.get("listen", "127.0.0.1:8102")).rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65_535:
             raise ValueError("listen must be host:port, such as 127.0.0.1:8102")
+        if key is None:
+            raise ValueError("key must name a keystore with its password_file, or a remote signer")
         return cls(
-            network=network_config(document["network"], base),
-            key=KeyFile(path(key["keystore"]), path(key["password_file"])),
-            state_folder=path(document["state_folder"]),
+            network=network_config(document["network"], file.parent),
+            key=key,
+            state_folder=(file.parent / Path(document["state_folder"]).expanduser()).resolve(),
             host=host,
             port=int(port),
             limits=Limits(**limits),
@@ -196,13 +201,14 @@ def _values(inputs: tuple[dict[str, Any], ...], args: dict[str, Any]) -> list[An
 
 
 class Relay:
-    """Takes signed retirements and sends them. ``chain`` is open, ``account`` pays."""
+    """Takes signed retirements and sends them. ``chain`` is open, ``account`` pays, wherever its key is kept."""
 
-    def __init__(self, config: RelayConfig, chain: Chain, account: LocalAccount):
-        self.config, self.chain, self.account = config, chain, account
+    def __init__(self, config: RelayConfig, chain: Chain, account: Signer | LocalAccount):
+        self.config, self.chain, self.account = config, chain, as_signer(account)
         config.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.store = Store.open(f"sqlite:///{config.state_folder / 'outbox.db'}")
-        self.outbox = Outbox(self.store, chain, account, done={"retire": self._is_done})
+        self._policy = SendPolicy(max_fee_cap_wei=config.limits.fee_gwei * GWEI)
+        self.outbox = Outbox(self.store, chain, self.account, policy=self._policy, done={"retire": self._is_done})
         self._node = Node(config.network.rpc_urls, config.network.timeout_seconds)
         self.problem: str | None = None
         self._ledger = config.state_folder / "relay.sqlite3"
@@ -212,7 +218,10 @@ class Relay:
         with self._requests() as db:
             db.execute("CREATE TABLE IF NOT EXISTS request (id TEXT PRIMARY KEY, key TEXT NOT NULL, account TEXT NOT NULL,"
                        " block INTEGER NOT NULL, accepted_at INTEGER NOT NULL)")  # fmt: skip
-            db.execute("CREATE INDEX IF NOT EXISTS request_account ON request (account, accepted_at)")
+            # One row for each acceptance, the same request's again too: what the limits count.
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS accepted (account TEXT NOT NULL, gas INTEGER NOT NULL, at INTEGER NOT NULL)"
+            )
 
     @contextmanager
     def _requests(self) -> Iterator[sqlite3.Connection]:
@@ -239,12 +248,16 @@ class Relay:
             # A nonce serves once, so one request of an account for one contract can be under way.
             key = f"retire:{signed.contract}:{signed.account}:{nonce}"
             earlier = self._act(key)
-            if earlier and earlier.state in OPEN:
+            # One that was mined, with a nonce that is not used, went back by a reorganisation and will be sent again.
+            if earlier and earlier.state != SagaState.FAILED:
                 raise Refused(409, "busy", "an earlier retirement of this account is still under way")
-            self._simulate(signed)
+            gas = self._simulate(signed)
+            now = int(time.time())
             with self._requests() as db:
-                row = (signed.id, key, signed.account, head.number, int(time.time()))
+                row = (signed.id, key, signed.account, head.number, now)
                 db.execute("INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?, ?)", row)
+                db.execute("DELETE FROM accepted WHERE at <= ?", (now - HOUR,))
+                db.execute("INSERT INTO accepted VALUES (?, ?, ?)", (signed.account, gas, now))
             self.outbox.enqueue(key, signed.to, signed.data)
         self._wake.set()
         ticket = self.ticket(signed.id)
@@ -271,7 +284,7 @@ class Relay:
         with self._requests() as db:
             since = now - HOUR
             own, total = db.execute(
-                "SELECT COUNT(*) FILTER (WHERE account = ?), COUNT(*) FROM request WHERE accepted_at > ?",
+                "SELECT COUNT(*) FILTER (WHERE account = ?), COUNT(*) FROM accepted WHERE at > ?",
                 (signed.account, since),
             ).fetchone()
         if own >= limits.account_per_hour:
@@ -282,8 +295,8 @@ class Relay:
         if signed.deadline < max(head.time, 0) + LEAST_SECONDS:
             raise Refused(422, "expired", f"the signature ends at {signed.deadline}; it is {head.time} on the chain")
 
-    def _simulate(self, signed: Signed) -> None:
-        """Refuse what would revert, costs too much, or cannot be paid."""
+    def _simulate(self, signed: Signed) -> int:
+        """Gas that it may take. Refuses what would revert, costs too much, or cannot be paid."""
         request_ = {"from": self.account.address, "to": signed.to, "data": "0x" + signed.data.hex()}
         try:
             gas = int(self._node.call("eth_estimateGas", request_), 16)
@@ -294,10 +307,20 @@ class Relay:
             detail = self.chain.decode_error(raw) if raw else str(refused)
             told = {"name": error.name, "args": plain(error.args)} if error else None
             raise Refused(422, "would-revert", f"the contract refuses: {detail}", told) from None
-        if gas > self.config.limits.gas:
-            raise Refused(422, "too-dear", f"this takes {gas} gas; the relay pays for {self.config.limits.gas}")
-        if self.chain.native_balance_wei(self.account.address) < 2 * gas * self.chain.gas_price_wei():
+        limits, price_wei = self.config.limits, self.chain.gas_price_wei()
+        if gas > limits.gas:
+            raise Refused(422, "too-dear", f"this takes {gas} gas; the relay pays for {limits.gas}")
+        if price_wei > limits.fee_gwei * GWEI:
+            raise Refused(503, "fees", f"a gas costs {price_wei} wei now; the relay pays {limits.fee_gwei} gwei")
+        gas += gas * self._policy.gas_margin_percent // 100
+        with self._requests() as db:
+            since = int(time.time()) - HOUR
+            [spent] = db.execute("SELECT COALESCE(SUM(gas), 0) FROM accepted WHERE at > ?", (since,)).fetchone()
+        if spent + gas > limits.gas_per_hour:
+            raise Refused(429, "hour-limit", "the relay has paid for all the gas it may this hour")
+        if self.chain.native_balance_wei(self.account.address) < 2 * gas * price_wei:
             raise Refused(503, "empty", "the relay's account cannot pay for this; retire from your own wallet")
+        return gas
 
     # -- sending ------------------------------------------------------------------------------------
 
@@ -486,9 +509,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = RelayConfig.load(options.config)
         if options.create_key:
+            if isinstance(config.key, RemoteKey):
+                raise ConfigError(f"{options.config}: key names a remote signer; make the account there")
             print(create_account(config.key))
             return 0
-        relay = Relay(config, Chain.open(config.network), load_account(config.key))
+        relay = Relay(config, Chain.open(config.network), open_signer(config.key))
     except OracleError as fault:
         print(f"relay: {fault}", file=sys.stderr)
         return fault.exit_code

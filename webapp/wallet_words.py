@@ -149,6 +149,7 @@ WORDS = {
     "relay:hour-limit": lazy_gettext("The relay has sent all it may this hour. Retire from the wallet, or wait."),
     "relay:slow-down": lazy_gettext("Too many requests. Wait a minute."),
     "relay:expired": lazy_gettext("The signature is no longer valid. Sign again."),
+    "relay:fees": lazy_gettext("The chain asks for more at this moment than the relay pays. Retire from the wallet, or wait."),
     "relay:empty": lazy_gettext("The relay has no money left. Retire from the wallet."),
     "relay:too-many": lazy_gettext("These are too many certificates for one signature. Choose fewer."),
     "relay:too-dear": lazy_gettext("This costs more than the relay pays. Choose fewer certificates."),

@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -21,10 +22,12 @@ from eth_account.messages import encode_typed_data
 from web3 import Web3
 
 from oracle.chain import Chain
-from oracle.config import KeyFile, NetworkConfig
+from oracle.config import KeyFile, NetworkConfig, RemoteKey
 from oracle.domain import SagaState
 from oracle.errors import ConfigError
 from oracle.protocol import keccak256
+from oracle.signer import open_signer
+from tests.oracle.test_signer import Service
 from webapp.relay import Limits, Refused, Relay, RelayConfig, create_relay_app, main, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,6 +307,30 @@ def test_relay_started_anew_goes_on_with_what_was_accepted(market, relay_of, cha
     assert retired(market, HOLDER.address, market.tokens[0]) == 1_000
 
 
+def test_submit_for_a_nonce_whose_mined_act_went_back_waits_for_it(market, relay_of):
+    """A reorganisation gives the nonce back before the relay has looked; the retirement that was mined will be sent again."""
+    relay = relay_of()
+    taken = market.anvil.rpc("evm_snapshot")
+    posted(relay, request_of(market, [(market.tokens[0], 1_000)]))
+    relay.drive()
+    market.anvil.rpc("evm_revert", taken)
+    refused(posted(relay, request_of(market, [(market.tokens[0], 2_000)])), 409, "busy")
+
+
+def test_submit_is_paid_by_a_key_that_a_remote_signer_keeps(market, relay_of, chain_kept):
+    service = Service(PAYER)
+    try:
+        relay = relay_of(payer=open_signer(service.key))
+        ticket = posted(relay, request_of(market, [(market.tokens[0], 1_000)])).json
+        relay.drive()
+        receipt = market.w3.eth.get_transaction_receipt(relay.ticket(ticket["id"])["transaction"])
+        assert (receipt["status"], receipt["from"]) == (1, PAYER.address)
+        assert "eth_signTransaction" in service.asked
+    finally:
+        service.server.shutdown()
+        service.server.server_close()
+
+
 # -- refused ----------------------------------------------------------------------------------------
 
 
@@ -338,6 +365,49 @@ def test_submit_beyond_the_accounts_limit_is_refused_and_others_are_not(market, 
         "EnergyCertificate", "safeTransferFrom", market.account(1), other.address, market.tokens[0], 100, b"", sender=1
     )
     assert posted(relay, request_of(market, [(market.tokens[0], 30)], signer=other)).status_code == 202
+
+
+def test_submit_of_a_request_that_reverts_each_time_counts_each_time(market, relay_of, chain_kept):
+    """A holder who takes the certificates away in the very block makes the relay pay for nothing, as often as the limit says."""
+    relay, token = relay_of(account_per_hour=2), market.tokens[0]
+    certificate = market.contracts["EnergyCertificate"]
+    market.anvil.rpc("anvil_setBalance", HOLDER.address, hex(10**18))
+    body = request_of(market, [(token, 10_000)])
+    for nonce in range(2):
+        market.anvil.rpc("evm_setAutomine", False)
+        ticket = posted(relay, body)
+        assert ticket.status_code == 202, ticket.json
+        driving = threading.Thread(target=relay.drive)
+        driving.start()
+        late = time.monotonic() + 30
+        while relay.ticket(ticket.json["id"])["state"] != SagaState.SENT:
+            assert time.monotonic() < late
+            time.sleep(0.01)
+        data = certificate.encode_abi("safeTransferFrom", [HOLDER.address, market.account(1), token, 1, b""])
+        raw = HOLDER.sign_transaction({
+            "to": certificate.address, "data": data, "gas": 200_000, "nonce": nonce, "chainId": 420_042,
+            "maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**10,
+        })  # fmt: skip
+        market.w3.eth.send_raw_transaction(raw.raw_transaction)
+        market.anvil.mine(1)
+        market.anvil.rpc("evm_setAutomine", True)
+        driving.join(30)
+        assert relay.ticket(ticket.json["id"])["state"] == SagaState.FAILED
+        assert market.w3.eth.get_transaction_count(PAYER.address) == nonce + 1
+        market.send("EnergyCertificate", "safeTransferFrom", market.account(1), HOLDER.address, token, 1, b"", sender=1)
+    refused(posted(relay, body), 429, "account-limit")
+
+
+def test_submit_beyond_the_hours_gas_or_above_the_price_of_gas_is_refused(market, relay_of, chain_kept):
+    relay = relay_of(gas_per_hour=200_000)
+    assert posted(relay, request_of(market, [(market.tokens[0], 10)])).status_code == 202
+    relay.drive()
+    refused(posted(relay, request_of(market, [(market.tokens[0], 20)])), 429, "hour-limit")
+    market.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(3 * 10**9))
+    market.anvil.mine(1)
+    dear = relay_of(folder="dear", fee_gwei=1)
+    refused(posted(dear, request_of(market, [(market.tokens[0], 20)])), 503, "fees")
+    assert dear.outbox.policy.max_fee_cap_wei == 10**9
 
 
 def test_submit_of_refused_requests_uses_up_nobodys_limit(market, relay_of):
@@ -519,9 +589,20 @@ def test_load_of_a_file_with_faults_names_them(market, tmp_path):
         ({"listen": "8102"}, "listen must be host:port"),
         ({"secret": "x"}, "the keys are"),
         ({"network": {"name": "x"}}, "'rpc_urls' is missing"),
+        ({"key": None}, "key must name a keystore"),
+        ({"key": {"keystore": "key.json"}}, "key.password_file must be a text"),
+        ({"key": {"remote": "http://127.0.0.1:9", "address": "0x12"}}, "is not an address"),
     ):
         with pytest.raises(ConfigError, match=words):
             RelayConfig.load(config_file(market, tmp_path, 1, **changes))
+
+
+def test_load_of_a_remote_signer_gives_its_address_and_makes_no_key(market, tmp_path, capsys):
+    key = {"remote": "http://127.0.0.1:9", "address": PAYER.address}
+    file = config_file(market, tmp_path, 1, key=key)
+    assert RelayConfig.load(file).key == RemoteKey("http://127.0.0.1:9", PAYER.address)
+    assert main(["--config", str(file), "--create-key"]) == ConfigError.exit_code
+    assert "make the account there" in capsys.readouterr().err
 
 
 def test_load_of_the_documented_file_gives_what_leaving_it_out_gives(tmp_path):
