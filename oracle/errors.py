@@ -55,7 +55,7 @@ class ArchiveError(OracleError):
 
 
 class StoreError(OracleError):
-    """The database refuses, is of another schema version or is held by another oracle."""
+    """The database refuses or does not answer, is of another schema version or is held by another oracle."""
 
 
 class SourceError(OracleError):

@@ -36,10 +36,12 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
 from .domain import DayState, DecisionState, SagaState
+from .errors import StoreError
 
 #: How long a process waits for others that write a SQLite database.
 SQLITE_PATIENCE_SECONDS = 30
@@ -344,14 +346,23 @@ class Store:
     def open(cls, url: str) -> Store:
         """Open ``url`` (``sqlite:///path`` or ``postgresql+psycopg://…``) and bring its schema up to date.
 
-        A new SQLite file is readable by its owner alone.
+        A new SQLite file is readable by its owner alone. Raises StoreError where it cannot be opened.
         """
+        # No error may show what was written: parameters are readings.
+        options: dict[str, Any] = {"hide_parameters": True}
         if url.startswith("sqlite:///"):
             file = Path(url.removeprefix("sqlite:///"))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            # Before SQLite makes it: the write-ahead log takes the mode of its database.
-            file.touch(mode=0o600)
-        engine = create_engine(url)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                # Before SQLite makes it: the write-ahead log takes the mode of its database.
+                file.touch(mode=0o600)
+            except OSError as fault:
+                raise StoreError(f"{file} cannot be opened: {fault.strerror}") from None
+        else:
+            # Whatever the server's own default is: what `writing` reads must be younger than its lock. And a
+            # connection that was kept may have died with the server.
+            options |= {"isolation_level": "READ COMMITTED", "pool_pre_ping": True}
+        engine = create_engine(url, **options)
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _sqlite_pragmas)
         from .migrations import upgrade
@@ -361,9 +372,16 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction: committed at the end of the block, rolled back on any exception."""
-        with self._sessions.begin() as session:
-            yield session
+        """A transaction: committed at the end of the block, rolled back on any exception.
+
+        Raises StoreError where the database does not answer: others write for too long, the disk is full, the server is gone.
+        """
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except OperationalError as fault:
+            told = " ".join(str(fault.orig).split())
+            raise StoreError(f"the database cannot be used now: {told}; nothing is lost, run again") from None
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

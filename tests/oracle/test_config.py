@@ -62,6 +62,8 @@ def test_load_missing_file_names_it(tmp_path):
         ({"raw_folder": 7}, "raw_folder must be a text"),
         ({"database": "sqlite://"}, "database must be a file"),
         ({"database": "not a url"}, "database must be a URL"),
+        ({"database": "mysql://host/name"}, "database must be a URL"),
+        ({"database": "postgresql://host/name"}, "database must be a URL"),
         ({"network": None}, "network must be a mapping"),
         (
             {"network": {**COMPLETE["network"], "rpc_urls": []}},

@@ -223,8 +223,64 @@ def test_session_second_writer_waits_for_the_first(url, tmp_path):
         assert session.get(DeviceDay, (1, 86_400)) is not None
 
 
-def test_writing_what_was_read_holds_until_it_is_written(url):
-    """Two that add one to what they read: without the lock from the start, one of them would be lost."""
+@only_sqlite
+def test_session_that_others_keep_waiting_raises_and_shows_nothing_of_what_was_written(url, tmp_path, monkeypatch):
+    monkeypatch.setattr("oracle.store.SQLITE_PATIENCE_SECONDS", 0.1)
+    store = Store.open(url)
+    holder = sqlite3.connect(tmp_path / "state" / "oracle.db")
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="database is locked; .* run again") as caught, store.session() as session:
+        session.add(device_day(reason="2412 Wh"))
+    assert "2412" not in str(caught.value)
+    holder.rollback()
+    with store.session() as session:
+        session.add(device_day(reason="2412 Wh"))
+    with pytest.raises(IntegrityError) as doubled, store.session() as session:
+        session.add(device_day(reason="2412 Wh"))
+    assert "2412" not in str(doubled.value)
+
+
+#: Ends all other connections to a database, as a server does that is started anew.
+END_OTHERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+@only_postgresql
+def test_session_after_the_server_ended_its_connections_goes_on(url):
+    store, other = Store.open(url), Store.open(url)
+    with store.session() as session:
+        session.add(device_day())
+    with other.session() as session:
+        session.execute(END_OTHERS)
+    with store.session() as session:
+        assert session.get(DeviceDay, (1, 86_400)) is not None
+    with pytest.raises(StoreError, match="cannot be used now"), store.session() as session:
+        session.add(device_day(start=0))
+        session.flush()
+        with other.session() as killer:
+            killer.execute(END_OTHERS)
+        session.flush()
+        session.get(DeviceDay, (1, 86_400 * 2))
+
+
+@only_sqlite
+def test_open_folder_that_cannot_be_made_refuses(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"oracle\.db cannot be opened"):
+        Store.open(f"sqlite:///{tmp_path}/file/oracle.db")
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+def test_writing_what_was_read_holds_until_it_is_written(url, isolation):
+    """Two that add one to what they read: without the lock from the start, one of them would be lost.
+
+    Whatever a server takes for its default: a transaction that looks back to before it had the lock would lose it too.
+    """
+    if url.startswith("postgresql"):
+        with Store.open(url).session() as session:
+            name = session.execute(text("SELECT current_database()")).scalar()
+            session.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"))
     store = Store.open(url)
     with store.session() as session:
         session.add(device_day(energy_wh=0))
