@@ -72,10 +72,6 @@ class Catalogue:
                     execute_each(db, _SCHEMA)
                 if version < 2:
                     execute_each(db, _EVIDENCE)
-            # A job that was running when the process ended will not go on.
-            db.execute(
-                "UPDATE job SET state = ?, problem = 'interrupted' WHERE state IN (?, ?)", (FAILED, QUEUED, RUNNING)
-            )
 
     def _opened(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -192,8 +188,8 @@ class Catalogue:
 
     # -- jobs ---------------------------------------------------------------------------------------
 
-    def open_job(self, scope: dict[str, Any]) -> tuple[int, bool]:
-        """Id of a job with this scope, and whether it is new: one that still waits or runs is given again."""
+    def open_job(self, scope: dict[str, Any]) -> int:
+        """Id of a queued job with this scope; one that still waits or runs is given again."""
         text = json.dumps(scope, sort_keys=True)
         with self.connection() as db:
             db.execute("BEGIN IMMEDIATE")
@@ -202,13 +198,25 @@ class Catalogue:
             ).fetchone()
             if row:
                 db.execute("ROLLBACK")
-                return row["id"], False
+                found: int = row["id"]
+                return found
             created = db.execute(
                 "INSERT INTO job (scope, state, created_at) VALUES (?, ?, ?)", (text, QUEUED, int(time.time()))
             )
             db.execute("DELETE FROM job WHERE id <= ?", ((created.lastrowid or 0) - 500,))
             db.execute("COMMIT")
-            return created.lastrowid or 0, True
+            return created.lastrowid or 0
+
+    def next_job(self) -> int | None:
+        """Id of the job that has waited longest."""
+        with self.connection() as db:
+            row = db.execute("SELECT id FROM job WHERE state = ? ORDER BY id LIMIT 1", (QUEUED,)).fetchone()
+            return row["id"] if row else None
+
+    def queue_again(self) -> None:
+        """Let jobs that were running wait again. Only for who knows that nobody works on them any more."""
+        with self.connection() as db:
+            db.execute("UPDATE job SET state = ?, done = 0, counts = '{}' WHERE state = ?", (QUEUED, RUNNING))
 
     def update_job(self, job_id: int, **changes: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in changes)

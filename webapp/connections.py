@@ -1,11 +1,13 @@
-"""Open connections to a SQLite file, kept for whoever asks next."""
+"""Open connections to a SQLite file, kept for whoever asks next; and what one process at a time may do with its neighbours' files."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 #: More than threads that serve requests at once; others are closed after use.
 KEPT = 16
@@ -43,6 +45,31 @@ class Connections:
                 idle.append(db)
             else:
                 db.close()
+
+
+class Claim:
+    """A lock on ``path`` that one process at a time holds, until it lets go or ends however it ends."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """Whether this process holds the lock now; it is taken if nobody has it."""
+        if self._file is None:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                return False
+            self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 @contextmanager

@@ -6,10 +6,8 @@ transactions: those that left events, and those that were sent to our contracts 
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -23,6 +21,7 @@ from typing import Any
 from oracle.errors import ChainError, ChainUnreachable
 
 from .abi import Artifacts, checksum
+from .connections import Claim
 from .decoding import decode_logs
 from .index import CHECKPOINTS, Freshness, Index, Scanned
 from .node import Node, NodeRefused
@@ -95,7 +94,8 @@ class Follower:
         self.index, self.node, self.artifacts = index, node, artifacts
         self.finality_depth, self.interval_seconds = finality_depth, interval_seconds
         self.transactions_seconds = transactions_seconds
-        self._claim: int | None = None
+        #: Of the processes that serve an index one keeps it, and another goes on where it ends.
+        self._claim = Claim(index.path.with_suffix(".lock"))
         self._by_address = {address.lower(): name for name, address in index.contracts.addresses.items()}
         self._wake, self._ended = threading.Event(), threading.Event()
         self._lock = threading.Lock()
@@ -116,9 +116,7 @@ class Follower:
         self._wake.set()
         if self._thread:
             self._thread.join(timeout=30)
-        if self._claim is not None:
-            os.close(self._claim)
-            self._claim = None
+        self._claim.release()
 
     def nudge(self) -> None:
         """Look at the chain soon, without waiting for it."""
@@ -165,24 +163,12 @@ class Follower:
         if chain_id != contracts.chain_id:
             raise ChainError(f"the node is of chain {chain_id}, the address book of chain {contracts.chain_id}")
         head = int(self.node.call("eth_blockNumber"), 16)
-        if self._writes():
+        if self._claim.take():
             with self.index.writing() as db:
                 self._read_events(db, head)
                 if self.transactions_seconds:
                     self._read_transactions(db, head)
         return head, self._final(head)
-
-    def _writes(self) -> bool:
-        """Whether this process keeps the index: one of those that serve it does, and another goes on where it ends."""
-        if self._claim is None:
-            claim = os.open(self.index.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(claim)
-                return False
-            self._claim = claim
-        return True
 
     def _final(self, head: int) -> int:
         if self.finality_depth is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import sqlite3
 import time
 from collections import Counter
 from dataclasses import replace
 from itertools import groupby
-from queue import Queue
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -21,6 +21,7 @@ from oracle.errors import ArchiveError, ChainError, ProtocolError
 from oracle.protocol import keccak256, statement_leaf
 
 from .catalogue import DONE, FAILED, RUNNING, Catalogue
+from .connections import Claim
 from .explorer import Explorer
 from .index import Index
 from .node import Node
@@ -29,6 +30,8 @@ from .readings import Archives
 logger = logging.getLogger(__name__)
 
 Key = dict[str, Any]
+#: How often a process looks for validations that others were asked for, and whether the one that works on them has ended.
+SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def calculated_leaf(record: ArchivedStatement) -> bytes | None:
@@ -41,14 +44,17 @@ def calculated_leaf(record: ArchivedStatement) -> bytes | None:
 
 
 class Validator:
-    """Works off validations one after the other on a thread of its own, and keeps what they found."""
+    """Works off validations one after the other on a thread of its own, and keeps what they found.
+
+    They wait in the catalogue. Of several processes one works on them; what it leaves when it ends another begins again.
+    """
 
     def __init__(
         self, index: Index, catalogue: Catalogue, archives: Archives, chain: ChainView, node: Node, head_seconds: float
     ):
         self._index, self._catalogue, self._archives, self._chain, self._node = index, catalogue, archives, chain, node
-        self._queue: Queue[int | None] = Queue()
-        self._ended = Event()
+        self._claim = Claim(catalogue.path.with_name("validation.lock"))
+        self._wake, self._ended = Event(), Event()
         self._thread: Thread | None = None
         self._facts_lock = Lock()
         self._facts: tuple[str, ChainFacts] | None = None
@@ -60,15 +66,15 @@ class Validator:
 
     def stop(self) -> None:
         self._ended.set()
-        self._queue.put(None)
+        self._wake.set()
         if self._thread:
             self._thread.join(timeout=30)
+        self._claim.release()
 
     def ask(self, scope: dict[str, str]) -> int:
         """Queue a validation of the statements that ``scope`` (filters of the checks table, as text) leaves. Its job's id."""
-        job, new = self._catalogue.open_job(scope)
-        if new:
-            self._queue.put(job)
+        job = self._catalogue.open_job(scope)
+        self._wake.set()
         return job
 
     def check_now(
@@ -103,10 +109,21 @@ class Validator:
     # -- inside -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        first = True
         while not self._ended.is_set():
-            job = self._queue.get()
-            if job is not None:
-                self.work(job)
+            self._wake.clear()
+            try:
+                if self._claim.take():
+                    if first:
+                        self._catalogue.queue_again()
+                        first = False
+                    job = self._catalogue.next_job()
+                    if job is not None:
+                        self.work(job)
+                        continue
+            except (OSError, sqlite3.Error):
+                logger.exception("validations cannot be looked for or kept")
+            self._wake.wait(SECONDS_BETWEEN_LOOKS)
 
     def work(self, job_id: int) -> None:
         """Do a queued validation now, on the calling thread."""
@@ -139,8 +156,10 @@ class Validator:
                 self._catalogue.update_job(job_id, done=done, counts=json.dumps(counts))
                 if self._ended.is_set():
                     break
-            finished = {"finished_at": int(time.time()), "seconds": round(time.monotonic() - began, 3)}
-            self._catalogue.update_job(job_id, state=DONE if done == len(keys) else FAILED, **finished)
+            # What is left when the process ends stays "running", and is begun again.
+            if done == len(keys):
+                finished = {"finished_at": int(time.time()), "seconds": round(time.monotonic() - began, 3)}
+                self._catalogue.update_job(job_id, state=DONE, **finished)
         except Exception as fault:
             # One validation that fails must not end the thread that the others wait for.
             logger.exception("validation %d failed", job_id)

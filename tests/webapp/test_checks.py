@@ -233,6 +233,34 @@ def test_validations_run_in_the_background_once_started(checked):
         services.stop()
 
 
+def test_validations_outlive_the_process_that_was_asked_and_the_one_that_worked_on_them(checked, app_of):
+    world, app, root = checked
+    asked = app.extensions["wattmark"]
+    left, waiting = (asked.validator.ask(scope) for scope in ({"root": root}, {"device": "2"}))
+    asked.catalogue.update_job(left, state="running", done=1, counts='{"verified": 1}')
+    begun = [app_of(world).extensions["wattmark"] for _ in range(2)]
+    # Another process that begins changes nothing of what this one was asked.
+    assert [asked.catalogue.job(job)["state"] for job in (left, waiting)] == ["running", "queued"]
+    assert asked.validator.ask({"device": "2"}) == waiting
+    try:
+        for services in begun:
+            services.validator.start()
+        assert [finished(asked, job)["counts"] for job in (left, waiting)] == [{"verified": 2}, {"verified": 1}]
+        begun[0].validator.stop()
+        assert finished(asked, asked.validator.ask({}))["counts"] == {"verified": 2}
+    finally:
+        for services in begun:
+            services.validator.stop()
+
+
+def finished(services, job: int) -> dict:
+    deadline = time.monotonic() + 20
+    while (found := services.catalogue.job(job))["state"] != "done":
+        assert time.monotonic() < deadline, found
+        time.sleep(0.02)
+    return found
+
+
 @pytest.mark.parametrize(("head_seconds", "seen"), [(3_600, "verified"), (0, "revoked")])
 def test_check_within_head_seconds_shares_what_the_chain_said(checked, app_of, w, head_seconds, seen):
     world, _, root = checked
