@@ -5,9 +5,11 @@ The book's format is in docs/protocol.md. While a deployment is not complete its
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -81,6 +83,24 @@ def partial(path: Path) -> Path:
     """Where a deployment that is not complete is kept: never among the files to be committed."""
     folder = PRIVATE_BOOKS if path.parent == PUBLIC_BOOKS else path.parent
     return folder / f"{path.name}.partial"
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One deployment at a time for the books of a folder: another waits, and then finds what has been done. The system
+    frees the lock with the process that holds it."""
+    folder = partial(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"  waiting for another deployment that writes to {folder}", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write(path: Path, book: Mapping[str, Any]) -> None:

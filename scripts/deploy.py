@@ -29,23 +29,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from brownie import network, web3  # noqa: E402
 from web3 import Web3  # noqa: E402
-from web3.exceptions import Web3Exception  # noqa: E402
 
 from scripts import safe  # noqa: E402
 from scripts.addresses import partial  # noqa: E402
-from scripts.deployment import (  # noqa: E402
-    Deployment,
-    Settings,
-    address_without_key,
-    deploy,
-    expected_price,
-    say,
-    signer_of,
-)
+from scripts.deployment import Deployment, deploy, expected_price, say  # noqa: E402
+from scripts.deployment_settings import Settings, address_without_key, signer_of  # noqa: E402
 from scripts.local_chain import LocalChainError, anvil, free_port  # noqa: E402
-from scripts.networks import DeployError, Network, connect  # noqa: E402
+from scripts.networks import FAULTS, DeployError, Network, connect, told  # noqa: E402
 from scripts.roles import ADMINISTRATOR  # noqa: E402
 
 WEI = 10**18
@@ -63,7 +54,8 @@ def fork_of(rpc: str, chain_id: int) -> Iterator[Web3]:
         w3 = connect(url)
         answer = w3.provider.make_request("anvil_reset", [{"forking": {"jsonRpcUrl": rpc}}])
         if "error" in answer:
-            raise DeployError(f"the chain cannot be continued for a dry run: {answer['error'].get('message', '')}")
+            said = str(answer["error"].get("message", "")).replace(rpc, "the node").splitlines()
+            raise DeployError(f"the chain cannot be continued for a dry run: {(said or ['no reason given'])[0]}")
         yield w3
 
 
@@ -77,7 +69,7 @@ def dry_run(target: Network, safe_file: Path | None) -> dict[str, Any]:
         for kept, copy in ((book, scratch), (partial(book), partial(scratch))):
             if kept.exists():
                 shutil.copyfile(kept, copy)
-        settings = Settings.read(os.environ, who, scratch, target.id, safe=safe_file)
+        settings = Settings.read(os.environ, who, scratch, target.id, safe=safe_file, public=target.public)
         w3.provider.make_request("anvil_setBalance", [who, hex(10**9 * WEI)])
         with contextlib.redirect_stdout(sys.stderr):
             run = deploy(Deployment(w3, who, settings, {}))
@@ -125,6 +117,9 @@ def write_for_safe(run: Deployment, path: Path) -> None:
 
 def run_on(target: Network, safe_file: Path | None) -> dict[str, Any]:
     """Deploy on ``target`` and say what was done."""
+    # Takes seconds, which neither a dry run nor a mistake in the arguments should cost.
+    from brownie import network, web3
+
     began = time.monotonic()
     os.environ["WATTMARK_RPC"] = target.rpc
     if not target.own_node:
@@ -136,7 +131,14 @@ def run_on(target: Network, safe_file: Path | None) -> dict[str, Any]:
         chain_id = web3.eth.chain_id
         development = web3.eth.accounts[7:10] if target.own_node else []
         settings = Settings.read(
-            os.environ, sender, target.book(chain_id), target.id, development, safe_file, target.confirmations
+            os.environ,
+            sender,
+            target.book(chain_id),
+            target.id,
+            development,
+            safe_file,
+            target.confirmations,
+            target.public,
         )
         say(f"chain {chain_id} ({settings.chain_name}), from {sender}")
         run = deploy(Deployment(web3, signer, settings, {}))
@@ -174,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run and target.own_node:
             raise DeployError(f"network {target.id} is begun anew by each run: there is nothing to try first")
         summary = dry_run(target, options.safe) if options.dry_run else run_on(target, options.safe)
-    except (DeployError, LocalChainError, Web3Exception) as fault:
-        print(f"./run deploy: {fault}", file=sys.stderr)
+    except (*FAULTS, LocalChainError) as fault:
+        print(f"./run deploy: {told(fault)}", file=sys.stderr)
         return 1
     print(json.dumps(summary), flush=True)
     return 0

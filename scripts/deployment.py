@@ -6,16 +6,15 @@ set is read from the chain, so that a run that was cut short, between any two in
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
+import requests
 from eth_account.signers.local import LocalAccount
-from eth_utils import keccak, to_checksum_address
+from eth_utils import keccak
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import TimeExhausted, Web3Exception
@@ -26,6 +25,7 @@ from scripts.addresses import (
     CONTRACTS,
     MANAGER,
     SCHEMA,
+    alone,
     artifact,
     contract_at,
     is_ours,
@@ -35,172 +35,58 @@ from scripts.addresses import (
     write,
 )
 from scripts.deployment_check import facts, membership, require, roles_of
-from scripts.networks import DeployError
-from scripts.roles import ADMIN_DELAY_SECONDS, ADMINISTRATOR, ROLES
+from scripts.deployment_settings import Settings
+from scripts.networks import DeployError, told
+from scripts.roles import ADMINISTRATOR, ROLES
 from scripts.safe import Call
 
-DEFAULT_BASE_URI = "http://localhost:8000/certificates/"
-OUTCOME_BASE_URI = "http://localhost:8000/outcomes/"
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 0.05
 #: Transactions that were estimated may find a chain that has moved on since.
 GAS_MARGIN = 1.1
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a deployment is made from.
-
-    ``holders``: address by role name; roles without one stay empty. ``admin_delay_seconds``: how long acts of
-    the administrator wait. ``safe``: file for what the administrator, a Safe, has to execute; None where the sender is
-    administrator until the hand-over. ``gas_price_wei``: a legacy price, None for what the chain asks.
-    """
-
-    book: Path
-    chain_name: str
-    signers: tuple[str, ...]
-    threshold: int
-    holders: dict[str, str]
-    admin_delay_seconds: int
-    certificate_uri: str
-    outcome_uri: str
-    safe: Path | None = None
-    gas_price_wei: int | None = None
-    confirmations: int = 1
-
-    @classmethod
-    def read(
-        cls,
-        environment: Mapping[str, str],
-        deployer: str,
-        book: Path,
-        chain_name: str,
-        development: Sequence[str] = (),
-        safe: Path | None = None,
-        confirmations: int = 1,
-    ) -> Settings:
-        """From WATTMARK_SIGNERS (comma separated), WATTMARK_THRESHOLD, a WATTMARK_<ROLE> for each role, WATTMARK_ADMIN_DELAY,
-        WATTMARK_CERTIFICATE_URI, WATTMARK_OUTCOME_URI, WATTMARK_CHAIN_NAME, WATTMARK_GAS_PRICE_WEI.
-
-        ``development``: signers of a chain that ends with the run, where role holders default to the deployer and
-        nothing waits; elsewhere nothing but the administrator (the deployer) has a default.
-        """
-        signers = environment.get("WATTMARK_SIGNERS") or ",".join(development)
-        if not signers:
-            raise DeployError("no signers: set WATTMARK_SIGNERS to the witnesses' addresses, separated by commas")
-        addresses = tuple(sorted((address_of("WATTMARK_SIGNERS", one) for one in signers.split(",")), key=str.lower))
-        holders = {}
-        for role in ROLES:
-            given = environment.get(role.variable, deployer if development or role is ADMINISTRATOR else "")
-            if given:
-                holders[role.name] = address_of(role.variable, given)
-        for name in ("registrar", "factor publisher", "guardian"):
-            if name not in holders:
-                raise DeployError(f"no {name}: set {variable_of(name)} to its address")
-        if safe and holders[ADMINISTRATOR.name] == deployer:
-            raise DeployError(f"--safe: set {ADMINISTRATOR.variable} to the address of the Safe")
-        delay = environment.get("WATTMARK_ADMIN_DELAY", "0" if development else str(ADMIN_DELAY_SECONDS))
-        price = environment.get("WATTMARK_GAS_PRICE_WEI")
-        return cls(
-            book=book,
-            chain_name=environment.get("WATTMARK_CHAIN_NAME", chain_name),
-            signers=addresses,
-            threshold=whole("WATTMARK_THRESHOLD", environment.get("WATTMARK_THRESHOLD", str(len(addresses) // 2 + 1))),
-            holders=holders,
-            admin_delay_seconds=whole("WATTMARK_ADMIN_DELAY", delay),
-            certificate_uri=environment.get("WATTMARK_CERTIFICATE_URI", DEFAULT_BASE_URI),
-            outcome_uri=environment.get("WATTMARK_OUTCOME_URI", OUTCOME_BASE_URI),
-            safe=safe,
-            gas_price_wei=whole("WATTMARK_GAS_PRICE_WEI", price) if price else None,
-            confirmations=confirmations,
-        )
-
-
-def address_of(variable: str, text: str) -> str:
-    """The checksum address in ``text``."""
-    try:
-        return to_checksum_address(text.strip())
-    except ValueError as error:
-        raise DeployError(f"{variable}: {text.strip()!r} is not an address") from error
-
-
-def whole(variable: str, text: str) -> int:
-    if not text.isdecimal():
-        raise DeployError(f"{variable}: {text!r} is not a whole number")
-    return int(text)
-
-
-def variable_of(role_name: str) -> str:
-    return next(role.variable for role in ROLES if role.name == role_name)
+# -- what it is made from --------------------------------------------------------------------------
 
 
 def new_book(w3: Web3, settings: Settings) -> dict[str, Any]:
+    """The address book before anything is deployed."""
     return {
         "schema": SCHEMA,
         "chainId": w3.eth.chain_id,
         "chainName": settings.chain_name,
         "deployedBlock": 0,
         "contracts": {},
-        "roles": {},
+        "roles": {
+            role.name: {
+                "id": role.id,
+                "holder": settings.holders.get(role.name),
+                "delaySeconds": settings.admin_delay_seconds if role.delayed else 0,
+            }
+            for role in ROLES
+        },
         "signers": list(settings.signers),
         "threshold": settings.threshold,
         "parameters": {"certificateUri": settings.certificate_uri, "outcomeUri": settings.outcome_uri},
     }
 
 
-# -- keys -------------------------------------------------------------------------------------------
+def wishes(book: Mapping[str, Any]) -> dict[str, Any]:
+    """What a deployment is made from, by name, as its book has it."""
+    found = {name: book[name] for name in ("signers", "threshold")} | dict(book.get("parameters", {}))
+    for name, entry in book["roles"].items():
+        found |= {name: entry["holder"], f"delay of the {name}": entry["delaySeconds"]}
+    return found
 
 
-def signer_of(environment: Mapping[str, str], w3: Web3, public: bool) -> LocalAccount | str:
-    """Who deploys: WATTMARK_KEYSTORE with WATTMARK_PASSWORD_FILE, else WATTMARK_DEPLOYER_KEY, else, where the network is
-    not ``public``, the node's first own account."""
-    keystore, key = environment.get("WATTMARK_KEYSTORE"), environment.get("WATTMARK_DEPLOYER_KEY")
-    if keystore:
-        return opened(Path(keystore), environment.get("WATTMARK_PASSWORD_FILE"))
-    if key:
-        try:
-            return Account.from_key(key.strip())
-        except Exception:
-            # Whatever is wrong with a key, no part of it may be shown.
-            raise DeployError("WATTMARK_DEPLOYER_KEY is not a private key (32 bytes in hex)") from None
-    return own_account(w3, public, "nothing to sign with: set WATTMARK_KEYSTORE and WATTMARK_PASSWORD_FILE")
-
-
-def opened(keystore: Path, password_file: str | None) -> LocalAccount:
-    """The account in an encrypted keystore."""
-    if not password_file:
-        raise DeployError("WATTMARK_KEYSTORE needs WATTMARK_PASSWORD_FILE: the file that holds its password")
-    try:
-        password = Path(password_file).read_text(encoding="utf-8").rstrip("\n")
-        return Account.from_key(Account.decrypt(keystore.read_text(encoding="utf-8"), password))
-    except OSError as error:
-        raise DeployError(f"{error.filename} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, LookupError):
-        raise DeployError(f"{keystore}: the password in {password_file} does not open it") from None
-
-
-def address_without_key(environment: Mapping[str, str], w3: Web3, public: bool) -> str:
-    """Who would deploy: WATTMARK_DEPLOYER, the keystore's address (not opened), the key's, or the node's account."""
-    given, keystore = environment.get("WATTMARK_DEPLOYER"), environment.get("WATTMARK_KEYSTORE")
-    if given:
-        return address_of("WATTMARK_DEPLOYER", given)
-    if keystore:
-        try:
-            return to_checksum_address(json.loads(Path(keystore).read_text(encoding="utf-8"))["address"])
-        except (OSError, ValueError, TypeError, LookupError):
-            raise DeployError(f"{keystore} states no address; set WATTMARK_DEPLOYER") from None
-    if environment.get("WATTMARK_DEPLOYER_KEY"):
-        signer = signer_of(environment, w3, public)
-        return signer if isinstance(signer, str) else signer.address
-    return own_account(w3, public, "who would deploy? set WATTMARK_DEPLOYER to an address, or WATTMARK_KEYSTORE")
-
-
-def own_account(w3: Web3, public: bool, otherwise: str) -> str:
-    """The first account whose key the node itself holds; never on a public network."""
-    accounts = [] if public else w3.eth.accounts
-    if not accounts:
-        raise DeployError(otherwise)
-    return accounts[0]
+def refuse_other_wishes(begun: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Part of what a deployment was begun with is on the chain for good, so it goes on with that or not at all."""
+    now = wishes(wanted)
+    for name, value in wishes(begun).items():
+        if name in now and now[name] != value:
+            raise DeployError(
+                f"{path} was begun with {name} {value}, not {now[name]}; give the same again, or move it away to begin anew"
+            )
 
 
 # -- sending ----------------------------------------------------------------------------------------
@@ -283,6 +169,8 @@ class Deployment:
             raise DeployError(
                 f"{what}: not mined after {PATIENCE_SECONDS} s; run the same again to go on waiting"
             ) from None
+        except requests.RequestException as error:
+            raise DeployError(f"{what}: {told(error)}") from None
         except (Web3Exception, ValueError) as error:
             said = error.args[0].get("message") if error.args and isinstance(error.args[0], dict) else error
             raise DeployError(f"{what}: {said} ({self.sender} has {eth.get_balance(self.sender)} wei)") from error
@@ -343,14 +231,14 @@ class Deployment:
         """Let the administrator act: by ``signer`` in one transaction, or on paper for the Safe."""
         if not acts:
             return
-        if self.settings.safe:
+        manager, safe = self.contract(MANAGER), self.settings.safe
+        who = self.settings.holders[ADMINISTRATOR.name] if safe else self.sender
+        if not membership(manager, ADMINISTRATOR, who)[0]:
+            mend = "go on without --safe" if safe else "use the administrator's key, or --safe FILE where it is a Safe"
+            raise DeployError(f"{what}: {who} is not administrator; {mend}")
+        if safe:
             self.outstanding += acts
             return
-        manager = self.contract(MANAGER)
-        if not membership(manager, ADMINISTRATOR, self.sender)[0]:
-            raise DeployError(
-                f"{what}: {self.sender} is not administrator; use the administrator's key, or --safe FILE where it is a Safe"
-            )
         calls = [self.call(act) for act in acts]
         if len(calls) == 1:
             self.send(calls[0].to, calls[0].data, what)
@@ -470,32 +358,28 @@ def deploy(run: Deployment) -> Deployment:
 
     With acts left to the Safe (``run.outstanding``) the deployment stays partial until they are executed.
     """
+    with alone(run.settings.book):
+        return deploy_alone(run)
+
+
+def deploy_alone(run: Deployment) -> Deployment:
+    """:func:`deploy`, while no other writes to these books."""
     settings, w3 = run.settings, run.w3
     known = read(w3, settings.book)
     if known and known["contracts"].keys() >= set(CONTRACTS):
         say(f"{settings.book.name}: everything is deployed")
         run.book = known
         return run
-    run.book = read(w3, partial(settings.book)) or known or new_book(w3, settings)
-    for name, wanted in (("signers", list(settings.signers)), ("threshold", settings.threshold)):
-        if run.book[name] != wanted:
-            raise DeployError(
-                f"{partial(settings.book)} was begun with {name} {run.book[name]}, not {wanted}; move it away to begin anew"
-            )
+    begun, wanted = read(w3, partial(settings.book)) or known, new_book(w3, settings)
+    if begun:
+        refuse_other_wishes(begun, wanted, settings.book if begun is known else partial(settings.book))
+    run.book = (begun or wanted) | {"roles": wanted["roles"]}
     run.take_up()
     deploy_contracts(run)
     bind(run)
     set_roles(run)
     hand_over(run)
     run.book["deployedBlock"] = min(entry["block"] for entry in run.book["contracts"].values())
-    run.book["roles"] = {
-        role.name: {
-            "id": role.id,
-            "holder": settings.holders.get(role.name),
-            "delaySeconds": settings.admin_delay_seconds if role.delayed else 0,
-        }
-        for role in ROLES
-    }
     run.save()
     if not run.outstanding:
         last = w3.eth.block_number

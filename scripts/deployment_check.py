@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
 from eth_utils import function_signature_to_4byte_selector, keccak
 from web3 import Web3
 from web3.contract import Contract
@@ -32,7 +33,7 @@ from scripts.addresses import (
     load,
     selectors,
 )
-from scripts.networks import DeployError, Network
+from scripts.networks import FAULTS, DeployError, Network, told
 from scripts.roles import ADMINISTRATOR, ROLES, Role
 
 #: Fewest blocks to ask events of at once, before a node's refusal is taken as final.
@@ -185,7 +186,7 @@ def role_logs(manager: Contract, first: int, last: int) -> list[Any]:
             for event in (manager.events.RoleGranted(), manager.events.RoleRevoked())
             for log in event.get_logs(from_block=first, to_block=last)
         ]
-    except (Web3Exception, ValueError):
+    except (Web3Exception, requests.HTTPError, ValueError):
         if last - first < LEAST_BLOCKS:
             raise
         middle = (first + last) // 2
@@ -224,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chain_id = w3.eth.chain_id
         path: Path = network.book(chain_id)
         found = facts(w3, load(path, chain_id))
-    except (DeployError, Web3Exception) as fault:
-        print(f"./run deploy --check: {fault}", file=sys.stderr)
+    except FAULTS as fault:
+        print(f"./run deploy --check: {told(fault)}", file=sys.stderr)
         return 1
     wrong = [fact for fact in found if not fact.holds]
     if options.json:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 from web3 import HTTPProvider, Web3
+from web3.exceptions import Web3Exception
 from web3.middleware import ExtraDataToPOAMiddleware
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +23,22 @@ PRIVATE_BOOKS = ROOT / ".wattmark" / "addresses"
 
 class DeployError(Exception):
     """The deployment cannot be made, or is not what it should be. The text says what mends it."""
+
+
+#: What ends a command with one line (:func:`told`) instead of a traceback.
+FAULTS = (DeployError, Web3Exception, requests.RequestException, json.JSONDecodeError)
+
+
+def told(fault: Exception) -> str:
+    """A fault in one line. What the connection says of itself is left out: it quotes the node's address, which may
+    carry a provider's key."""
+    if isinstance(fault, requests.RequestException):
+        answer = fault.response
+        how = type(fault).__name__ if answer is None else f"status {answer.status_code}"
+        return f"the node stopped answering ({how}); what was done is kept: run the same again"
+    if isinstance(fault, json.JSONDecodeError):
+        return "the node's answer is no JSON: is there a node at the address in WATTMARK_RPC?"
+    return str(fault)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from typing import Any
 import requests
 from eth_utils import keccak, to_checksum_address
 from web3 import Web3
-from web3.exceptions import Web3Exception
 
 from scripts import compile as compiler
 from scripts.addresses import CONTRACTS, artifact, load, masked
-from scripts.networks import ROOT, DeployError, Network
+from scripts.networks import FAULTS, ROOT, DeployError, Network, told
 
 SERVICES = ("sourcify", "etherscan", "blockscout")
 TIMEOUT_SECONDS = 60
@@ -329,8 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise DeployError(f"the address book lacks {', '.join(sorted(missing))}")
         matches = compare(w3, book)
         output = compiler.compile_contracts() if options.submit or options.write else {}
-    except (DeployError, compiler.CompileError, Web3Exception) as fault:
-        print(f"./run verify-source: {fault}", file=sys.stderr)
+    except (*FAULTS, compiler.CompileError) as fault:
+        print(f"./run verify-source: {told(fault)}", file=sys.stderr)
         return 1
     failed, results = 0, {}
     for found in matches:

@@ -4,8 +4,9 @@ import json
 
 from brownie import web3
 
-from scripts.deployment import Deployment, Settings, deploy
+from scripts.deployment import Deployment, deploy
 from scripts.deployment_check import facts, require
+from scripts.deployment_settings import Settings
 from scripts.roles import ROLES
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from eth_account import Account
 from web3 import Web3
 
-from scripts.deployment import Deployment, Settings, deploy
+from scripts.deployment import Deployment, deploy
+from scripts.deployment_settings import Settings
 from scripts.local_chain import anvil, free_port
 from scripts.networks import connect
 from scripts.roles import ROLES
@@ -78,13 +79,14 @@ class Node:
     """A JSON-RPC node that passes everything on to ``upstream``, but for what it is told to be.
 
     ``legacy``: no base fee, refuses typed transactions. ``sealed``: proof-of-authority extraData. ``widest``: most blocks
-    for one eth_getLogs. ``cut``: "before" or "after"; the process ``victim`` is killed then when it sends a transaction,
+    for one eth_getLogs. ``failing``: HTTP status by method, 0 to hang up. ``cut``: "before" or "after"; the process ``victim`` is killed then when it sends a transaction,
     once ``allowed`` others have passed.
     """
 
-    def __init__(self, upstream: str, legacy=False, sealed=False, widest=None, cut=None):
+    def __init__(self, upstream: str, legacy=False, sealed=False, widest=None, cut=None, failing=None):
         self.upstream = upstream.removeprefix("http://")
         self.legacy, self.sealed, self.widest, self.cut = legacy, sealed, widest, cut
+        self.failing: dict[str, int] = failing or {}
         self.victim: int | None = None
         self.allowed = 0
         self.seen: list[str] = []
@@ -97,9 +99,13 @@ class Node:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                answer = json.dumps(node.answer(body)).encode()
+                status = node.failing.get(body["method"], 200)
+                answer = json.dumps(node.answer(body)).encode() if status == 200 else b""
+                self.close_connection = status == 0
                 with contextlib.suppress(OSError):
-                    self.send_response(200)
+                    if status == 0:
+                        return
+                    self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(answer)))
                     self.end_headers()
@@ -169,23 +175,35 @@ class Node:
 
 
 def deploying(url: str, signer, made: Settings, gate) -> None:
-    """What the killed process does: wait until its killer knows it, then deploy."""
+    """What a process of :func:`process_of` does: wait for its gate, then deploy."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     gate.wait()
     run(url, signer if isinstance(signer, str) else Account.from_key(signer), made)
 
 
-def run_killed(node: Node, signer, made: Settings, allowed: int = 0) -> int:
-    """Deploy in a process of its own, which ``node`` kills at a transaction; the exit code."""
+def process_of(url: str, signer, made: Settings):
+    """A process that will deploy, and the gate that lets it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.deploy.bed"])
     gate = context.Event()
     key = signer if isinstance(signer, str) else bytes(signer.key)  # accounts cannot be handed on
-    process = context.Process(target=deploying, args=(node.url, key, made, gate))
+    process = context.Process(target=deploying, args=(url, key, made, gate))
     process.start()
+    return process, gate
+
+
+def ended(process) -> int:
+    """Its exit code."""
+    process.join(120)
+    assert process.exitcode is not None, "the deployment hangs"
+    return process.exitcode
+
+
+def run_killed(node: Node, signer, made: Settings, allowed: int = 0) -> int:
+    """Deploy in a process of its own, which ``node`` kills at a transaction; the exit code."""
+    process, gate = process_of(node.url, signer, made)
     node.victim, node.allowed = process.pid, allowed
     gate.set()
-    process.join(60)
-    assert process.exitcode is not None, "the deployment hangs"
+    code = ended(process)
     node.victim = None
-    return process.exitcode
+    return code

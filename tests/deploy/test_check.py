@@ -214,6 +214,17 @@ def test_command_on_a_wrong_deployment_exits_1_and_shows_both_values(w3, book, e
     assert [fact["what"] for fact in facts_shown if not fact["holds"]] == ["Notary paused"]
 
 
+@pytest.mark.parametrize("status", [429, 0])
+def test_command_at_a_node_that_stops_answering_exits_1_without_its_address(
+    url, environment, monkeypatch, capsys, status
+):
+    with Node(url, failing={"eth_getCode": status}) as node:
+        monkeypatch.setenv("WATTMARK_RPC", f"{node.url}/a-providers-key")
+        assert deployment_check.main(["--network", "local", "--check"]) == 1
+    said = capsys.readouterr()
+    assert "the node stopped answering" in said.err and "a-providers-key" not in said.out + said.err
+
+
 @pytest.mark.parametrize("text", [None, "", "[]", "{}"])
 def test_command_without_a_book_exits_1_and_says_so(environment, monkeypatch, tmp_path, capsys, text):
     path = tmp_path / "book.json"

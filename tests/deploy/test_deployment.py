@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from scripts import deploy as command
 from scripts.addresses import partial
 from scripts.deployment_check import facts, require
 from scripts.networks import DeployError, connect
 from scripts.roles import ROLES
-from tests.deploy.bed import Node, account, ask, chain, give, run, run_killed, settings
+from tests.deploy.bed import SIGNERS, Node, account, ask, chain, ended, give, process_of, run, run_killed, settings
 
 CONTRACTS = {
     "AccessManager", "DeviceRegistry", "Notary", "EmissionFactors", "EnergyCertificate", "MitigationOutcome",
@@ -147,12 +148,57 @@ def test_deploy_from_the_nodes_account_killed_after_sending_finds_its_contract(u
     assert w3.eth.get_transaction_receipt(first["transaction"])["contractAddress"] == first["address"]
 
 
-def test_deploy_resumed_with_other_signers_is_refused(url, deployer, tmp_path):
+def test_deploy_in_two_processes_at_once_deploys_once(url, deployer, tmp_path):
+    made, w3 = settings(tmp_path), connect(url)
+    racing = [process_of(url, deployer, made) for _ in range(2)]
+    for _, gate in racing:
+        gate.set()
+    assert [ended(process) for process, _ in racing] == [0, 0]
+    assert w3.eth.get_transaction_count(deployer.address) == 11
+    assert require(facts(w3, json.loads(made.book.read_text()))) > 100
+
+
+@pytest.mark.parametrize("status", [429, 0])
+def test_deploy_at_a_node_that_stops_answering_names_the_step_and_can_go_on(url, deployer, tmp_path, status):
+    made = settings(tmp_path)
+    with Node(url, failing={"eth_sendRawTransaction": status}) as node:
+        with pytest.raises(DeployError, match="deploy AccessManager: the node stopped answering") as caught:
+            run(f"{node.url}/a-providers-key", deployer, made)
+        assert "a-providers-key" not in str(caught.value) and caught.value.__suppress_context__
+        node.failing.clear()
+        assert run(node.url, deployer, made).sent == 11
+
+
+def test_dry_run_at_a_node_that_hangs_up_tells_no_address(url, tmp_path, monkeypatch, capsys):
+    """What anvil says of the node that it cannot continue holds the address."""
+    given = {role.variable: account(role.name).address for role in ROLES}
+    given |= {"WATTMARK_SIGNERS": ",".join(SIGNERS), "WATTMARK_ADDRESSES": str(tmp_path / "book.json")}
+    given |= {"WATTMARK_DEPLOYER": account("dry").address}
+    with Node(url, failing={"eth_blockNumber": 0}) as node:
+        for name, value in (given | {"WATTMARK_RPC": f"{node.url}/a-providers-key"}).items():
+            monkeypatch.setenv(name, value)
+        assert command.main(["--network", "private", "--dry-run"]) == 1
+    said = capsys.readouterr()
+    assert "cannot be continued for a dry run: " in said.err and "(the node)" in said.err
+    assert "a-providers-key" not in said.out + said.err
+
+
+def test_deploy_resumed_with_anything_else_is_refused_by_name(url, deployer, tmp_path):
+    """Whatever would be kept on the chain beside, or against, what the deployment was begun with."""
     made = settings(tmp_path)
     with Node(url, cut="after") as node:
         run_killed(node, deployer, made)
-    with pytest.raises(DeployError, match="was begun with signers"):
-        run(url, deployer, settings(tmp_path, signers=made.signers[:2]))
+    for changes, told in (
+        ({"signers": made.signers[:2]}, "signers"),
+        ({"threshold": 3}, "threshold 2, not 3"),
+        ({"certificate_uri": "https://elsewhere/"}, "certificateUri"),
+        ({"outcome_uri": "https://elsewhere/"}, "outcomeUri"),
+        ({"holders": made.holders | {"guardian": deployer.address}}, "guardian"),
+        ({"admin_delay_seconds": 60}, "delay of the administrator 172800, not 60"),
+    ):
+        with pytest.raises(DeployError, match=f"was begun with {told}"):
+            run(url, deployer, settings(tmp_path, **changes))
+    assert run(url, deployer, made).sent == 10
 
 
 def test_deploy_resumed_by_who_is_not_administrator_is_refused(url, deployer, tmp_path):

@@ -8,11 +8,12 @@ from eth_utils import function_signature_to_4byte_selector
 
 from scripts import safe
 from scripts.addresses import partial
-from scripts.deployment import Deployment, Settings, deploy
+from scripts.deployment import Deployment, deploy
 from scripts.deployment_check import facts, require
+from scripts.deployment_settings import Settings
 from scripts.networks import DeployError, connect
 from scripts.roles import ROLES
-from tests.deploy.bed import account, ask, chain, give, run, settings
+from tests.deploy.bed import Node, account, ask, chain, give, run, run_killed, settings
 
 # A batch with its checksum as the Transaction Builder itself exported it.
 EXPORTED = {
@@ -138,6 +139,20 @@ def test_deploy_for_a_safe_without_its_flag_is_refused(url, tmp_path):
     run(url, deployer, made)
     with pytest.raises(DeployError, match="is not administrator; .* --safe FILE"):
         deploy(Deployment(w3, deployer, settings(tmp_path), {}))
+
+
+def test_deploy_for_a_safe_of_what_was_begun_without_is_refused(url, tmp_path):
+    """The Safe could not execute what it was given: it is no administrator yet."""
+    w3, deployer = connect(url), account("late")
+    give(w3, deployer.address)
+    made = settings(tmp_path)
+    with Node(url, cut="after") as node:
+        run_killed(node, deployer, made)
+    with pytest.raises(
+        DeployError, match=f"{made.holders['administrator']} is not administrator; go on without --safe"
+    ):
+        run(url, deployer, settings(tmp_path, safe=tmp_path / "acts.json"))
+    assert run(url, deployer, made).sent == 4
 
 
 def test_settings_of_a_safe_that_is_the_deployer_are_refused(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from eth_account import Account
 
-from scripts.deployment import Settings, address_without_key, signer_of
+from scripts.deployment_settings import Settings, address_without_key, signer_of
 from scripts.networks import FILE, PRIVATE_BOOKS, PUBLIC_BOOKS, DeployError, Network, connect
 from scripts.roles import ROLES
 from tests.deploy.bed import SIGNERS, account, free_port
@@ -52,11 +52,32 @@ def test_settings_without_who_signs_or_holds_a_role_are_refused_by_name(tmp_path
         ("WATTMARK_THRESHOLD", "two", "WATTMARK_THRESHOLD: 'two' is not a whole number"),
         ("WATTMARK_ADMIN_DELAY", "-1", "WATTMARK_ADMIN_DELAY: '-1' is not a whole number"),
         ("WATTMARK_GUARDIAN", "Alice", "WATTMARK_GUARDIAN: 'Alice' is not an address"),
+        ("WATTMARK_REGISTRAR", "0x" + "00" * 20, "WATTMARK_REGISTRAR: the zero address belongs to nobody"),
+        ("WATTMARK_SIGNERS", f"{SIGNERS[0]},{SIGNERS[0].lower()}", "WATTMARK_SIGNERS: 2 addresses; they must differ"),
+        (
+            "WATTMARK_SIGNERS",
+            ",".join(f"0x{n:040x}" for n in range(1, 34)),
+            "WATTMARK_SIGNERS: 33 addresses; .* 32 at most",
+        ),
+        ("WATTMARK_THRESHOLD", "0", "WATTMARK_THRESHOLD: 0 of 3 signers cannot be; 1 to 3 can"),
+        ("WATTMARK_THRESHOLD", "4", "WATTMARK_THRESHOLD: 4 of 3 signers cannot be; 1 to 3 can"),
+        ("WATTMARK_ADMIN_DELAY", str(2**32), "WATTMARK_ADMIN_DELAY: 4294967296 s is not within 0 to 4294967295 s"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(tmp_path, variable, value, told):
     with pytest.raises(DeployError, match=told):
         read(tmp_path, GIVEN | {variable: value})
+
+
+def test_settings_of_a_public_network_need_metadata_addresses_and_a_delay(tmp_path):
+    given = GIVEN | {"WATTMARK_CERTIFICATE_URI": "https://w.example/c/", "WATTMARK_OUTCOME_URI": "https://w.example/o/"}
+    made = read(tmp_path, given, public=True)
+    assert (made.certificate_uri, made.admin_delay_seconds) == ("https://w.example/c/", 172_800)
+    for missing in ("WATTMARK_CERTIFICATE_URI", "WATTMARK_OUTCOME_URI"):
+        with pytest.raises(DeployError, match=f"set {missing}"):
+            read(tmp_path, given | {missing: ""}, public=True)
+    with pytest.raises(DeployError, match="WATTMARK_ADMIN_DELAY: 0 s"):
+        read(tmp_path, given | {"WATTMARK_ADMIN_DELAY": "0"}, public=True)
 
 
 def keystore(folder):

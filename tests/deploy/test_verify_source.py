@@ -18,7 +18,7 @@ from scripts import verify_source
 from scripts.addresses import artifact
 from scripts.networks import DeployError, connect
 from scripts.verify_source import compare, metadata_of, source_of, submit_blockscout, submit_etherscan, submit_sourcify
-from tests.deploy.bed import SIGNERS, account, ask, chain, give, run, settings
+from tests.deploy.bed import SIGNERS, Node, account, ask, chain, give, run, settings
 
 CHAIN_ID = 77_005
 
@@ -345,6 +345,14 @@ def test_command_submits_nothing_that_does_not_match_and_exits_1(w3, book, envir
         assert verify_source.main(["--network", "local", "--submit", "sourcify"]) == 1
     shown = capsys.readouterr().out
     assert "run-time code DIFFERS" in shown and "7 contracts, 1 failed" in shown
+
+
+def test_command_at_a_node_that_stops_answering_exits_1_without_its_address(url, environment, monkeypatch, capsys):
+    with Node(url, failing={"eth_getCode": 500}) as node:
+        monkeypatch.setenv("WATTMARK_RPC", f"{node.url}/a-providers-key")
+        assert verify_source.main(["--network", "local"]) == 1
+    said = capsys.readouterr()
+    assert "the node stopped answering (status 500)" in said.err and "a-providers-key" not in said.out + said.err
 
 
 def test_command_for_a_service_that_is_not_named_exits_1(w3, environment, capsys):
