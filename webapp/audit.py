@@ -125,40 +125,48 @@ def _statements(ask: Explorer, first: int, end: int) -> list[dict[str, Any]]:
 
 
 def _judge(rows: Iterable[dict[str, Any]], issued: dict[str, int]) -> dict[str, int]:
-    """What became of the notarized energy, for each certificate; also marks what a correction closed."""
+    """What became of the notarized energy, for each certificate; also marks what a correction closed.
+
+    ``issued`` (Wh by certificate) is what events say. The other parts come from the statements alone, so that they agree with the
+    whole only where exactly what the statements entitle to was issued.
+    """
     fates = dict.fromkeys(FATES, 0)
     by_certificate: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_certificate[row["certificate_id"]].append(row)
     for certificate_id, versions in by_certificate.items():
-        used = [row["version"] for row in versions if row["state"] == "issued"]
-        latest = max(used, default=-1)
-        waiting = [row for row in versions if row["state"] == "not yet issued"]
-        for row in waiting:
-            if row["version"] <= latest:
-                row["state"] = "closed"
-        waiting = [row for row in waiting if row["state"] != "closed"]
-        gained = sum(row["notarized_wh"] for row in versions if row["state"] != "held back")
-        got = issued.get(certificate_id, 0)
+        standing_wh, gained_wh, waiting = 0, 0, []
+        # Of the same version in two batches the one that was used comes last: it closes the other.
+        for row in sorted(versions, key=lambda row: (row["version"], row["state"] == "issued")):
+            if row["state"] == "held back":
+                fates["held_back_wh"] += row["notarized_wh"]
+                continue
+            gained_wh += row["notarized_wh"]
+            waiting.append(row)
+            if row["state"] == "issued":
+                # All that was gained since the version used before is issued as far as this one stands above that, and closed beyond.
+                fates["closed_wh"] += gained_wh - max(0, row["energy_wh"] - standing_wh)
+                for skipped in waiting[:-1]:
+                    skipped["state"] = "closed"
+                standing_wh, gained_wh, waiting = row["energy_wh"], 0, []
         # Of several versions none of which was used, the last one is what can be issued.
-        pending = sum(row["notarized_wh"] for row in waiting)
-        if waiting and not used:
-            pending = waiting[-1]["energy_wh"]
-        fates["issued_wh"] += got
-        fates["held_back_wh"] += sum(row["notarized_wh"] for row in versions if row["state"] == "held back")
-        fates["not_yet_issued_wh"] += pending
-        # What no other part accounts for was closed by a correction; a negative rest would break the identity.
-        fates["closed_wh"] += max(0, gained - got - pending)
+        used = any(row["state"] == "issued" for row in versions)
+        pending_wh = gained_wh if used or not waiting else waiting[-1]["energy_wh"]
+        fates["issued_wh"] += issued.get(certificate_id, 0)
+        fates["not_yet_issued_wh"] += pending_wh
+        fates["closed_wh"] += gained_wh - pending_wh
     return fates
 
 
 def _uses(ask: Explorer, first: int, end: int) -> dict[str, int]:
-    """Where the period's issued energy is now; each figure from tables of its own."""
-    ids = "SELECT DISTINCT id FROM issuance WHERE event = 'Issued' AND start >= ? AND start < ?"
+    """Where the period's issued energy is now; each figure from tables of its own, whether or not an id was ever seen issued."""
+    # A certificate's id spells its start in ten hexadecimal digits (docs/protocol.md).
+    begins = "substr({id}, 19, 10) >= printf('%010x', ?) AND substr({id}, 19, 10) < printf('%010x', ?)"
+    of_id, converted = begins.format(id="id"), begins.format(id="certificate_id")
     return {
-        "live_wh": ask.number(f"SELECT SUM(amount) FROM balance WHERE contract = '{CERTIFICATE}' AND id IN ({ids})", first, end),
-        "retired_wh": ask.number(f"SELECT SUM(amount) FROM retirement WHERE contract = '{CERTIFICATE}' AND id IN ({ids})", first, end),
-        "converted_wh": ask.number(f"SELECT SUM(amount_wh) FROM conversion WHERE certificate_id IN ({ids})", first, end),
+        "live_wh": ask.number(f"SELECT SUM(amount) FROM balance WHERE contract = '{CERTIFICATE}' AND {of_id}", first, end),
+        "retired_wh": ask.number(f"SELECT SUM(amount) FROM retirement WHERE contract = '{CERTIFICATE}' AND {of_id}", first, end),
+        "converted_wh": ask.number(f"SELECT SUM(amount_wh) FROM conversion WHERE {converted}", first, end),
         "settled_wh": ask.number("SELECT SUM(energy_wh) FROM issuance WHERE event = 'Settled' AND start >= ? AND start < ?", first, end),
     }  # fmt: skip
 

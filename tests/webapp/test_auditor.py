@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import sqlite3
 import zipfile
 from dataclasses import replace
 
@@ -108,6 +109,54 @@ def test_totals_with_a_wrong_figure_are_shown_not_to_agree(busy, monkeypatch):
     assert [(one["holds"], one["difference_wh"]) for one in found["identities"]] == [(True, 0), (False, -7), (True, 0)]
     page = BeautifulSoup(client.get("/auditor?lang=en").data, "html.parser")
     assert "Differs by -0.007 kWh" in page.select_one('[data-identity="issued_wh"]').get_text()
+
+
+@pytest.mark.parametrize(("fault", "differences"), [
+    # An event of issuing tells 7 Wh less than the statement entitles to; a certificate is held that no event issued.
+    ("UPDATE issuance SET energy_wh = energy_wh - 7 WHERE event = 'Issued' AND version IS NULL AND start = {third}", [7, -7, 0]),
+    ("DELETE FROM issuance WHERE start = {third}", [0, -DAY_WH, 0]),
+])  # fmt: skip
+def test_totals_of_an_index_that_lost_something_are_shown_not_to_agree(busy, w, fault, differences):
+    _, client = busy
+    third = w.FIRST_DAY + 2 * w.DAY
+    path = client.application.extensions["wattmark"].index.path
+    db = sqlite3.connect(path)
+    rows = db.execute("SELECT * FROM issuance WHERE start = ?", (third,)).fetchall()
+    try:
+        with db:
+            assert db.execute(fault.format(third=third)).rowcount > 0
+        found = client.get("/auditor.json").json
+        assert [one["difference_wh"] for one in found["identities"]] == differences
+    finally:
+        with db:
+            db.execute("DELETE FROM issuance WHERE start = ?", (third,))
+            db.executemany(f"INSERT INTO issuance VALUES ({', '.join('?' * len(rows[0]))})", rows)
+        db.close()
+    assert all(one["holds"] for one in client.get("/auditor.json").json["identities"])
+
+
+def test_judge_of_one_version_in_two_batches_counts_it_once():
+    from webapp.audit import _judge
+
+    def row(version, energy_wh, gain_wh, state):
+        return {
+            "certificate_id": "c",
+            "version": version,
+            "energy_wh": energy_wh,
+            "notarized_wh": gain_wh,
+            "state": state,
+        }
+
+    rows = [row(0, 900, 900, "issued"), row(0, 900, 900, "not yet issued"), row(1, 950, 50, "not yet issued")]
+    # 900 Wh issued, 900 closed because the day has its certificate, 50 to come by the correction.
+    assert _judge(rows, {"c": 900}) == {"issued_wh": 900, "held_back_wh": 0, "closed_wh": 900, "not_yet_issued_wh": 50}
+    assert [one["state"] for one in rows] == ["issued", "closed", "not yet issued"]
+    never = [
+        row(0, 1_000, 1_000, "not yet issued"),
+        row(1, 1_100, 100, "not yet issued"),
+        row(2, 700, 0, "not yet issued"),
+    ]
+    assert _judge(never, {}) == {"issued_wh": 0, "held_back_wh": 0, "closed_wh": 400, "not_yet_issued_wh": 700}
 
 
 def test_period_takes_the_days_in_it_alone(busy):
