@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -16,12 +18,13 @@ import pytest
 import yaml
 
 from oracle import pipeline, sources
-from oracle.config import OracleConfig
+from oracle.config import MqttSource, OracleConfig
 from oracle.errors import ConfigError, SourceError
 from oracle.keys import create_device_key
+from oracle.sources.mqtt import Mqtt
 from oracle.store import RawFile, SourceState, Store
 from tests.oracle import databases, servers
-from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states, write
+from tests.oracle.test_pipeline import DAY, FIRST, configure, day_rows, device, states
 
 NOW = datetime(2026, 6, 2, 12, tzinfo=UTC)
 
@@ -190,6 +193,49 @@ def test_collect_wrong_password_says_so_without_telling_it(directory, tmp_path):
     assert "something else" not in problem
 
 
+class OddServer(socketserver.StreamRequestHandler):
+    """Speaks FTP, and lists a file without its size and time."""
+
+    def handle(self):
+        def say(text):
+            self.wfile.write(text.encode() + b"\r\n")
+
+        say("220 ready")
+        for line in self.rfile:
+            match line.split()[0].upper():
+                case b"USER":
+                    say("331 password")
+                case b"PASV":
+                    listener = socket.create_server(("127.0.0.1", 0))
+                    high, low = divmod(listener.getsockname()[1], 256)
+                    say(f"227 (127,0,0,1,{high},{low})")
+                case b"MLSD":
+                    say("150 here it comes")
+                    connection, _ = listener.accept()
+                    connection.sendall(b"type=file; meter-1.csv\r\n")
+                    connection.close()
+                    listener.close()
+                    say("226 done")
+                case _:
+                    say("230 go on")
+
+
+def test_collect_ftp_server_that_lists_files_without_size_is_told_and_the_next_source_is_read(tmp_path):
+    (tmp_path / "inbox").mkdir()
+    put(tmp_path / "inbox", "meter-1.csv", day_file(), age_seconds=600)
+    with socketserver.TCPServer(("127.0.0.1", 0), OddServer) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        odd = {
+            "name": "odd", "kind": "ftp", "host": "127.0.0.1", "port": server.server_address[1], "user": servers.USER, "folder": "/",
+            "password_file": secret(tmp_path, "password", servers.PASSWORD), "timeout_seconds": 10,
+        }  # fmt: skip
+        config, store = desk(tmp_path, odd, {"name": "inbox", "kind": "folder", "folder": str(tmp_path / "inbox")})
+        collected = sources.collect(config, store, now=NOW)
+        server.shutdown()
+    assert problems(collected) == ["source odd: the answer is not understood (KeyError)"]
+    assert taken(collected) == [("meter-1.csv", False)]
+
+
 # -- crashes ----------------------------------------------------------------------------------------
 
 KILLED = """
@@ -203,8 +249,10 @@ sources.collect(config, Store.open(config.database_url), now=datetime(2026, 6, 2
 """
 
 
-@databases.both
-@pytest.mark.parametrize("point", [16, 17])
+# Point 16 lies before the database is asked.
+@pytest.mark.parametrize(
+    ("database", "point"), [("sqlite", 16), *((kind, 17) for kind in databases.KINDS)], indirect=["database"]
+)
 def test_collect_killed_while_a_file_is_taken_takes_it_once_when_run_again(point, tmp_path):
     folder = tmp_path / "inbox"
     folder.mkdir()
@@ -236,6 +284,33 @@ def test_collect_when_the_cursor_was_not_kept_changes_nothing(tmp_path):
     set_cursor(store, "inbox", {})
     assert taken(sources.collect(config, store, now=NOW)) == [("meter-1.csv", True)]
     assert raw_count(store) == 1
+
+
+LOOKING = """
+import sys
+from oracle import sources
+from oracle.config import OracleConfig
+config = OracleConfig.load(sys.argv[1])
+with sources.alone(config, "inbox") as alone:
+    print(alone, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_collect_while_another_process_looks_leaves_the_source_to_it(tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    put(folder, "meter-1.csv", day_file(), age_seconds=600)
+    config, store = desk(tmp_path, {"name": "inbox", "kind": "folder", "folder": str(folder)})
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", LOOKING, str(config.file)]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        assert problems(sources.collect(config, store, now=NOW)) == ["another process is looking at it"]
+        assert raw_count(store) == 0
+        assert config.raw_folder.stat().st_mode & 0o777 == 0o700
+        other.kill()
+    assert taken(sources.collect(config, store, now=NOW)) == [("meter-1.csv", False)]
 
 
 # -- HTTP -------------------------------------------------------------------------------------------
@@ -351,6 +426,31 @@ def test_collect_mqtt_takes_what_waited_and_acknowledges_once_it_is_kept(tmp_pat
         assert row.energy_wh == 2_412
 
 
+def test_collect_mqtt_message_after_a_line_that_a_power_cut_tore_is_kept(tmp_path):
+    meter = device(1)
+    meter["file"] = {**meter["file"], "names": ["mqtt_plant_1_energy_*.csv"]}
+    with servers.mqtt(tmp_path) as port:
+        config, store = desk(tmp_path, mqtt_access(port, tmp_path), devices=[meter])
+        sources.collect(config, store)
+        spool = config.raw_folder / "spool" / "broker"
+        spool.write_bytes(b'{"topic":"plant/1/energy","payload":"{\\"at\\":\\"2022-06')
+        publish(port, *readings(range(60, 62)))
+        [collected] = sources.collect(config, store)
+    [file] = collected.files
+    assert (file.used, file.energy_wh, file.refused) == (2, 201, ())
+
+
+def test_collect_mqtt_number_is_taken_as_its_text(tmp_path):
+    """A binary float of these sixteen digits and more would lose the last three."""
+    stamp = day_rows(0)[60].rpartition(",")[0]
+    payload = b'{"at": "%s", "values": [{"wh": 2222222222222.222222}]}' % stamp.encode()
+    source = Mqtt(MqttSource("broker", 1, 1, "", 1, "", "", {"time": "at", "Wh": "values.0.wh"}), tmp_path / "spool")
+    assert source._row(payload.decode()) == [stamp, "2222222222222.222222"]
+    nested = "[" * 100_000
+    assert source._row(nested) == [nested[:1_000], ""]
+    assert source._row('{"at": "x", "values": [{"wh": NaN}]}')[1] == ""
+
+
 def crashing(*_):
     raise RuntimeError("power cut")
 
@@ -439,6 +539,25 @@ def test_collect_vcom_asks_a_day_at_a_time_and_goes_on_where_it_stopped(vcom, tm
     assert replay.logins == 2
 
 
+def test_collect_vcom_asks_for_whole_intervals_alone(vcom, tmp_path):
+    replay, access = vcom
+    config, store = desk(tmp_path, {**access, "since": date(2026, 6, 2)})
+    sources.collect(config, store, now=NOW + timedelta(minutes=14, seconds=59))
+    sources.collect(config, store, now=NOW + timedelta(minutes=15))
+    assert [one["to"][11:19] for one in replay.asked] == ["11:59:59", "12:14:59"]
+
+
+def test_collect_vcom_limit_that_never_ends_ends_the_look(vcom, tmp_path, monkeypatch):
+    replay, access = vcom
+    config, store = desk(tmp_path, access)
+    replay.limited = 1_000_000
+    waited = []
+    monkeypatch.setattr("oracle.sources.vcom.time.sleep", waited.append)
+    [problem] = problems(sources.collect(config, store, now=NOW))
+    assert problem.endswith("/v2/systems/ABC12/bulk/measurements answers HTTP 429")
+    assert waited == [1] * 5
+
+
 def test_collect_vcom_wrong_key_is_a_problem_that_names_the_source_alone(vcom, tmp_path):
     _, access = vcom
     config, store = desk(tmp_path, access)
@@ -485,7 +604,3 @@ def test_safe_name_never_names_a_place(name):
     assert not made.startswith(".")
     assert len(made) <= 200
     assert made.isascii()
-
-
-def test_write_is_used(tmp_path):
-    assert write(tmp_path, "meter-1.csv", day_rows(0)).read_bytes() == day_file(0)
