@@ -366,7 +366,7 @@ def _database_url(top: _Section) -> str:
     text, expected = top.text("database"), "a URL such as sqlite:///oracle.db or postgresql+psycopg://host/name"
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise top.fail("database", expected) from None
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise top.fail("database", expected)

@@ -115,9 +115,12 @@ def read_secret(file: Path) -> bytes:
 
 
 def _create_secret(file: Path, secret: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # mkstemp makes the file 0600 from its first moment; link() refuses to overwrite.
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".part-")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # mkstemp makes the file 0600 from its first moment; link() refuses to overwrite.
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".part-")
+    except OSError as fault:
+        raise SecretError(f"cannot be made: {fault.strerror}; name another path", file=file) from None
     try:
         with os.fdopen(handle, "wb") as target:
             target.write(secret)

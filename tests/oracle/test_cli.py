@@ -162,6 +162,38 @@ def test_command_that_fails_has_its_exit_code_and_one_clear_line(folder, argumen
     assert len(done.stderr.splitlines()) <= 4
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [
+        (["ingest", "in"], {"raw_folder": "taken/raw"}),
+        (["ingest", "in"], {"raw_folder": "/proc/none"}),
+        (["seal"], {"archive_folder": "taken/archive"}),
+        (["keys", "device", "7"], {"device_keys_folder": "taken/keys"}),
+        (["keys", "create", "--keystore", "/proc/none.json", "--password-file", "secret"], {}),
+        (["gaps", "--svg", "taken/gaps.svg"], {}),
+        (["--log-file", "taken/log", "status"], {}),
+    ],
+)
+def test_command_path_that_cannot_be_made_names_it_and_the_mend(folder, arguments, settings):
+    """``taken`` is a file where a folder should be, and nobody may write below ``/proc``."""
+    assert call(folder, "ingest", "in").returncode == 0
+    config = folder / "wattmark.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | settings))
+    (folder / "taken").touch()
+    write(folder / "in", "meter-1.csv", day_rows(5))
+    done = call(folder, *arguments)
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 2 and line.startswith("error: ")
+    assert "taken" in line or "/proc/none" in line
+    assert "name another" in line and "Errno" not in line and "--debug" not in line
+
+
+def test_command_disk_is_full_says_so_and_that_room_is_the_mend(folder):
+    """The kernel's own full disk, ``/dev/full``: a log of it is refused at the first line."""
+    done = call(folder, "--log-file", "/dev/full", "ingest", "in")
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device; make room and run again\n")
+
+
 def test_command_as_a_process_ends_with_the_code_of_its_error_and_debug_shows_where(folder):
     with process(folder, "--config", "nowhere.yaml", "status", stderr=subprocess.PIPE, text=True) as quiet:
         said = quiet.communicate(timeout=60)[1]

@@ -64,6 +64,7 @@ def test_load_missing_file_names_it(tmp_path):
         ({"database": "not a url"}, "database must be a URL"),
         ({"database": "mysql://host/name"}, "database must be a URL"),
         ({"database": "postgresql://host/name"}, "database must be a URL"),
+        ({"database": "postgresql+psycopg://host:port/name"}, "database must be a URL"),
         ({"network": None}, "network must be a mapping"),
         (
             {"network": {**COMPLETE["network"], "rpc_urls": []}},
