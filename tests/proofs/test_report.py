@@ -1,11 +1,11 @@
-"""What docs/assurance.md says of proofs and mutants belongs to the contracts as they are."""
+"""What docs/assurance.md says of proofs and mutants, and docs/gas.md of gas, belongs to the contracts as they are."""
 
 import json
 import re
 
 import pytest
 
-from scripts import mutate, prove
+from scripts import bench_gas, mutate, prove
 
 REPORT = prove.load_report()
 
@@ -34,6 +34,23 @@ def test_report_entry_of_other_code_or_bug_does_not_hold():
 
 def test_page_shows_the_report():
     assert prove.PAGE.read_text(encoding="utf-8") == prove.page_with(REPORT), "mend: ./run prove --report"
+
+
+def test_page_of_gas_shows_the_snapshot_and_sizes_of_the_artifacts():
+    snapshot = json.loads(bench_gas.SNAPSHOT.read_text(encoding="utf-8"))
+    assert bench_gas.PAGE.read_text(encoding="utf-8") == bench_gas.page_with(snapshot), "mend: ./run bench gas --write"
+    assert snapshot["sizes"] == bench_gas.sizes()
+
+
+def test_page_of_gas_names_every_act_without_its_budget():
+    """What is not held to its budget is told in words: issueAndRetire but for the warm one, months over a border."""
+    page = bench_gas.PAGE.read_text(encoding="utf-8").split(bench_gas.END)[1]
+    gas = {row["variant"]: row["gas"] for row in json.loads(bench_gas.SNAPSHOT.read_text(encoding="utf-8"))["rows"]}
+    first, cold = (gas[f"no mint, proof of 5, {state}"] for state in ("first of its root", "cold"))
+    months = gas["first month of 30 devices, over a word's border, per 15-minute interval"]
+    for figure in (first, cold):
+        assert f"{figure:,}" in page
+    assert f"{months:.1f}" in page
 
 
 def test_survivors_have_an_argument_or_a_test_that_exists():
