@@ -30,7 +30,18 @@ from .domain import DayState, DecisionState, Profile
 from .errors import ConfigError, OracleError
 from .findings import clock_report
 from .intake import read_raw
-from .pipeline import SEALED_STATES, Said, assess_all, conflict_hash, decided_words, said_of, salted, trail, untimely
+from .pipeline import (
+    SEALED_STATES,
+    Said,
+    assess_all,
+    clock_trail,
+    conflict_hash,
+    decided_words,
+    said_of,
+    salted,
+    trail,
+    untimely,
+)
 from .protocol import pack_profile, unpack_profile
 from .sites import load_sites
 from .store import Correction, DeviceDay, RawFile, ReceivedDecision, ReviewDecision, Store, Version, utc_now
@@ -160,7 +171,7 @@ def correct_clock(
     content = orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)
     review.verify(entry, config.reviewers)
     sha256 = hashlib.sha256(content).hexdigest()
-    _correct_clock(config, offered, entry)
+    _correct_clock(config, store, offered, entry)
     _keep(store, Received(sha256, f"{sha256}.json", DecisionState.TAKEN, "", review.called(entry)), content)
     assess_all(config, store)
     return shift
@@ -270,7 +281,7 @@ def _take(
             raise review.ReviewError(f"it is dated {entry['decidedAt']}, which is still to come; set the clock right")
         if entry["decision"] == review.CLOCK:
             offered = () if _is_corrected(config, entry) else clock_report(config, store)
-            _correct_clock(config, offered, entry)
+            _correct_clock(config, store, offered, entry)
             assess_all(config, store)
         else:
             if entry["decision"] == review.EDIT:
@@ -345,7 +356,7 @@ def _row(received: Received, content: bytes | None) -> ReceivedDecision:
 
 
 def _keep(store: Store, received: Received, content: bytes | None) -> Received:
-    with store.session() as session:
+    with store.writing() as session:
         session.merge(_row(received, content))
     return received
 
@@ -437,16 +448,13 @@ def _clock_file(config: OracleConfig) -> Path:
     return file
 
 
-def _signed_corrections(file: Path) -> list[review.Entry]:
-    return list(orjson.loads(file.read_bytes())) if file.exists() else []
-
-
 def _is_corrected(config: OracleConfig, entry: review.Entry) -> bool:
-    return entry in _signed_corrections(_clock_file(config))
+    return entry in clock_trail(config)
 
 
-def _correct_clock(config: OracleConfig, offered: Sequence[ClockShift], entry: review.Entry) -> None:
+def _correct_clock(config: OracleConfig, store: Store, offered: Sequence[ClockShift], entry: review.Entry) -> None:
     """Write a signed correction into the file that the sites file names, if the readings still show the shift."""
+    file = _clock_file(config)
     if _is_corrected(config, entry):
         return
     asked = (entry["deviceId"], entry["from"], entry["until"], entry["seconds"])
@@ -461,6 +469,8 @@ def _correct_clock(config: OracleConfig, offered: Sequence[ClockShift], entry: r
     seconds = load_sites(config.sites_file).device(entry["deviceId"]).source.interval_seconds
     if entry["seconds"] % seconds:
         raise review.ReviewError(f"only whole intervals of {seconds} s can be corrected, not {entry['seconds']} s")
-    file = _clock_file(config)
-    content = orjson.dumps([*_signed_corrections(file), entry], option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-    write_whole(file, content + b"\n")
+    # What another process writes at this moment must not be lost.
+    with store.writing():
+        entries = [one for one in clock_trail(config) if one != entry]
+        content = orjson.dumps([*entries, entry], option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        write_whole(file, content + b"\n")

@@ -11,11 +11,12 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -143,9 +144,11 @@ def assess_raw(
 
     Days without any reading between a device's first and last are there too, as held. ``now``: UTC seconds, the
     clock's if left out; a day that is not over by then is held. Raises StoreError where a
-    raw file no longer hashes to its name, naming the device-days that rest on it.
+    raw file no longer hashes to its name, naming the device-days that rest on it, and ReviewError where a clock was
+    corrected without a signature that holds.
     """
     sites, now = load_sites(config.sites_file), int(time.time()) if now is None else now
+    clock_trail(config)
     raw = read_raw(config, sites, store)
     skies = {
         station.name: irradiance_days(station, raw.parsed.get(f"station:{station.name}", ()))
@@ -396,6 +399,7 @@ def _orphan(row: DeviceDay) -> bool:
     if row.state in SEALED_STATES:
         changed, row.pending = row.pending != note, note
     else:
+        note = row.disputed or note  # a day that witnesses alone know of
         changed, row.state, row.reason = row.reason != note, DayState.HELD, note
     return changed
 
@@ -471,6 +475,32 @@ def trail(config: OracleConfig, store: Store) -> list[review.Entry]:
             except review.ReviewError as fault:
                 log.warning("decision does not count", id=row.id, reason=str(fault))
     return sound
+
+
+def clock_trail(config: OracleConfig) -> list[review.Entry]:
+    """The signed corrections of clocks that the sites file's ``clock_decisions`` keeps, oldest first.
+
+    Raises ReviewError where a signature does not hold or its reviewer is not configured: it moves readings of many days.
+    """
+    file = load_sites(config.sites_file).clock_decisions
+    entries: list[review.Entry] = orjson.loads(file.read_bytes()) if file and file.exists() else []
+    for entry in entries:
+        try:
+            review.verify(entry, config.reviewers)
+        except review.ReviewError as fault:
+            raise review.ReviewError(f"{file}: {fault}; take the entry out or configure its reviewer") from None
+    return entries
+
+
+def clocks_of(config: OracleConfig, device_ids: Collection[int], start: int, end: int) -> list[review.Entry]:
+    """Of :func:`clock_trail` what moved readings of these devices into or within [``start``, ``end``), UTC seconds."""
+    return [
+        entry
+        for entry in clock_trail(config)
+        if entry["deviceId"] in device_ids
+        and entry["from"] - entry["seconds"] < end
+        and start < entry["until"] - entry["seconds"]
+    ]
 
 
 # -- conflicts --------------------------------------------------------------------------------------

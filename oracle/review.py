@@ -153,12 +153,15 @@ def standing(trail: Sequence[Entry], reviewers: Iterable[str]) -> dict[tuple[int
     """The decision that counts for each (device, start, version, profile hash): the latest one.
 
     Every signature is checked; ReviewError on the first that fails. Where two were made in one second, the one
-    with the greater signature counts, so that all who read the trail agree whatever its order.
+    with the greater signature counts, so that all who read the trail agree whatever its order. Corrections of clocks
+    stand in the trail, too, and decide about no day of themselves.
     """
     known = set(reviewers)
     latest: dict[tuple[int, int, int, str], Entry] = {}
     for entry in trail:
         verify(entry, known)
+        if entry["decision"] == CLOCK:
+            continue
         key = (entry["deviceId"], entry["start"], entry["version"], entry["profileHash"])
         if key not in latest or rank(entry) > rank(latest[key]):
             latest[key] = entry

@@ -13,6 +13,7 @@ from eth_account.messages import encode_defunct
 
 from oracle.cli import cli
 from oracle.keys import create_device_key
+from oracle.review import ReviewError
 from oracle.sites import source_folder
 from tests.oracle import databases
 
@@ -65,7 +66,7 @@ def oracle(database, tmp_path_factory):
         create_device_key(folder / "keys", device_id)
 
     def run(*arguments, exit_code=0):
-        done = CliRunner().invoke(cli, ["--config", str(folder / "wattmark.yaml"), *arguments])
+        run.done = done = CliRunner().invoke(cli, ["--config", str(folder / "wattmark.yaml"), *arguments])
         assert done.exit_code == exit_code, done.output
         return done.stdout
 
@@ -149,3 +150,18 @@ def test_import_clock_correction_takes_effect_and_another_size_is_refused(oracle
     assert {entry["deviceId"] for entry in json.loads((oracle.folder / "clocks.json").read_text())} == {1, 3}
     [one] = json.loads(oracle("review", "import", str(file), "--json"))
     assert (one["state"], one["known"]) == ("taken", True)
+
+
+def test_clock_correction_that_was_altered_after_it_was_signed_stops_every_judgement(oracle):
+    file = oracle.folder / "clocks.json"
+    kept = file.read_text()
+    altered = json.loads(kept)
+    altered[0]["seconds"] = 1_800
+    file.write_text(json.dumps(altered))
+    oracle("seal", exit_code=1)
+    fault = oracle.done.exception
+    assert (
+        isinstance(fault, ReviewError) and "clocks.json" in str(fault) and f"not by '{REVIEWER.address}'" in str(fault)
+    )
+    file.write_text(kept)
+    oracle("seal")
