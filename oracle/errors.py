@@ -6,6 +6,8 @@ is wrong and what mends it. Exit codes of the command line are kept here, beside
 
 from __future__ import annotations
 
+import os
+
 
 class OracleError(Exception):
     """Root of all errors of this package. ``exit_code`` is what the command line ends with."""
@@ -17,6 +19,15 @@ class ConfigError(OracleError):
     """The configuration file is missing, unreadable or contradicts itself."""
 
     exit_code = 2
+
+
+class CannotListen(ConfigError):
+    """A service cannot have its ``listen`` (host:port): another process uses it, or the host is not of this machine."""
+
+    def __init__(self, listen: str, fault: OSError, *, setting: str):
+        self.listen = listen
+        reason = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else fault.strerror
+        super().__init__(f"cannot listen on {listen}: {reason}; end what uses it, or set another address as {setting}")
 
 
 class RefusedInput(OracleError):

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from .chain import Chain, ChainView
 from .domain import DayState, SagaState
-from .errors import ChainError, OracleError
+from .errors import CannotListen, ChainError
 from .store import VERSIONS, Act, Store, utc_now
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -133,9 +133,9 @@ def exposition(registry: CollectorRegistry) -> bytes:
 
 
 def serve_metrics(listen: str, registry: CollectorRegistry) -> None:
-    """Serve ``/metrics`` on ``listen`` (host:port) in a thread, until the process ends."""
+    """Serve ``/metrics`` on ``listen`` (host:port) in a thread, until the process ends; CannotListen if it is taken."""
     host, _, port = listen.rpartition(":")
     try:
         start_http_server(int(port), addr=host, registry=registry)
     except OSError as fault:
-        raise OracleError(f"metrics cannot be served on {listen}: {fault.strerror}") from None
+        raise CannotListen(listen, fault, setting="metrics_listen") from None

@@ -38,7 +38,7 @@ from .archive import ArchivedStatement, build_tree
 from .chain import ChainView
 from .config import OracleConfig
 from .domain import Batch, BatchKind, BatchStatus, NotaryDomain, Statement, Visibility
-from .errors import ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
+from .errors import CannotListen, ChainError, ConfigError, OracleError, ProtocolError, WitnessRefused
 from .merkle import root_from_proof
 from .messages import (
     BatchMessage,
@@ -495,7 +495,10 @@ def serve(config: OracleConfig) -> None:
     witness = Witness(chain, store, open_signer(config.key), config.coordinators, recompute, config.verdict_tolerance)
     host, _, port = config.listen.rpartition(":")
     log.info("listening", host=host, port=int(port), address=witness.signer.address)
-    web.run_app(application(witness), host=host, port=int(port), print=None, access_log=None)
+    try:
+        web.run_app(application(witness), host=host, port=int(port), print=None, access_log=None)
+    except OSError as fault:
+        raise CannotListen(config.listen, fault, setting="listen") from None
 
 
 def application(witness: Witness) -> web.Application:

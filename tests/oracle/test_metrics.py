@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import urllib.request
 
 import pytest
@@ -14,6 +15,7 @@ from oracle import pipeline
 from oracle.chain import Chain
 from oracle.cli import main
 from oracle.domain import DayState, SagaState
+from oracle.errors import ConfigError
 from oracle.keys import device_key_file
 from oracle.metrics import exposition, health, registry_of, serve_metrics
 from oracle.store import Act, DeviceDay, Store, utc_now
@@ -99,6 +101,13 @@ def test_serve_metrics_gives_prometheus_the_figures_of_health(node, store):
     assert metrics_in(exposition(registry_of(store, node.chain())).decode())["wattmark_head_block"] == (
         node.w3.eth.block_number
     )
+
+
+def test_serve_metrics_port_in_use_names_it_and_the_mend(node, store):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"{listen}: .*in use; .*another address as metrics_listen"):
+            serve_metrics(listen, registry_of(store, node.chain()))
 
 
 @pytest.mark.slow

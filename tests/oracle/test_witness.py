@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 from eth_account import Account
 
-from oracle import decisions, pipeline, review, sealing
+from oracle import cli, decisions, pipeline, review, sealing
 from oracle import witness as witness_module
 from oracle.config import OracleConfig, WitnessConfig
 from oracle.coordinator import collect_signatures
@@ -431,8 +431,8 @@ def witness_processes(house, copies):
         yield [(witness, log) for _, witness, log in started]
 
 
-@contextlib.contextmanager
-def _started(house, index, files):
+def _configured(house, index, files, port):
+    """The configuration file of a witness that is a command of its own."""
     name = f"witness-{index}"
     house.equip(name, files)
     folder = house.folder / name
@@ -441,7 +441,6 @@ def _started(house, index, files):
     (folder / "keystore").write_text(json.dumps(Account.encrypt(account.key, "test", iterations=2)))
     for secret in ("password", "keystore"):
         (folder / secret).chmod(0o600)
-    port = nodes.free_port()
     settings = yaml.safe_load((folder / "wattmark.yaml").read_text())
     network = house.node.config
     settings["network"] = {
@@ -456,13 +455,32 @@ def _started(house, index, files):
         "listen": f"127.0.0.1:{port}",
     }
     (folder / "wattmark.yaml").write_text(yaml.safe_dump(settings))
-    log = folder / "log"
-    command = [sys.executable, "-m", "oracle", "--config", str(folder / "wattmark.yaml"), "witness"]
+    return folder / "wattmark.yaml"
+
+
+@contextlib.contextmanager
+def _started(house, index, files):
+    port = nodes.free_port()
+    config = _configured(house, index, files, port)
+    log = config.parent / "log"
+    command = [sys.executable, "-m", "oracle", "--config", str(config), "witness"]
     with (
         log.open("wb") as output,
         nodes.process_group(command, stdout=output, stderr=output, cwd=nodes.ROOT) as process,
     ):
-        yield process, WitnessConfig(f"http://127.0.0.1:{port}", account.address), log
+        yield process, WitnessConfig(f"http://127.0.0.1:{port}", house.node.witnesses[index].address), log
+
+
+def test_serve_port_in_use_names_it_and_the_mend(house, capsys):
+    """The command itself, in this process: it ends before it serves."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = _configured(house, 1, None, port)
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["--config", str(config), "witness"])
+    told = capsys.readouterr().err
+    assert (ended.value.code, len(told.splitlines())) == (2, 1)
+    assert f"127.0.0.1:{port}" in told and "in use" in told and "another address as listen" in told
 
 
 def collect(house, witnesses, **options):
