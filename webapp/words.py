@@ -385,8 +385,14 @@ def language() -> str:
     return str(locale.language) if locale else "en"
 
 
+def month_of(first: Any) -> str:
+    """A month as it stands in a sentence: "October 2016", "octubre 2016"."""
+    return str(format_date(first, "LLLL yyyy"))
+
+
 def month(first: Any) -> str:
-    return str(format_date(first, "LLLL yyyy")).capitalize()
+    """The same standing alone."""
+    return month_of(first).capitalize()
 
 
 def weekdays() -> list[str]:

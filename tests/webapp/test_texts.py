@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import pytest
 
@@ -96,6 +97,14 @@ def test_figures_and_dates_follow_the_language(app, language, figure, date):
         assert re.sub(r"\s", " ", words.kwh(1_234_567)) == figure
         assert re.sub(r"\s", " ", words.day(1_468_454_400)) == date
         assert words.utc(1_468_527_249) == "2016-07-14 20:14:09 UTC"
+
+
+@pytest.mark.parametrize(
+    ("language", "within", "alone"), [("es", "octubre 2016", "Octubre 2016"), ("ru", "октябрь 2016", "Октябрь 2016")]
+)
+def test_month_is_written_as_its_place_asks(app, language, within, alone):
+    with app.test_request_context(f"/?lang={language}"):
+        assert (words.month_of(date(2016, 10, 1)), words.month(date(2016, 10, 1))) == (within, alone)
 
 
 def test_language_is_kept_in_a_cookie(client):

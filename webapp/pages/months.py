@@ -20,7 +20,9 @@ from .public import final_block
 pages = Pages("months")
 pages.html.add_app_template_global(charts.month_chart, "month_chart")
 pages.html.add_app_template_global(charts.heat_map, "heat_map")
-pages.html.add_app_template_filter(lambda seconds: words.month(datetime.fromtimestamp(seconds, UTC).date()), "month_of")
+pages.html.add_app_template_filter(
+    lambda seconds: words.month_of(datetime.fromtimestamp(seconds, UTC).date()), "month_of"
+)
 
 _DAY = api.shape(
     "MonthDay", state=api.maybe(api.text()), reason=api.text(), **api.day_figures(),

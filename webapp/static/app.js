@@ -24,7 +24,11 @@ for (const chart of document.querySelectorAll('[data-chart]')) {
 
 // Where the current tab of the navigation lies out of sight on a narrow screen, bring it in.
 const here = document.querySelector('.nav a[aria-current]')
-if (here) here.closest('ul').scrollLeft = here.offsetLeft - 40
+if (here) {
+  const list = here.closest('ul')
+  const [left, right] = [here.offsetLeft - list.offsetLeft, here.offsetLeft - list.offsetLeft + here.offsetWidth]
+  if (right > list.clientWidth) list.scrollLeft = Math.min(left - 40, right - list.clientWidth / 2)
+}
 
 const status = document.querySelector('[data-job]')
 
