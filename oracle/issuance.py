@@ -7,6 +7,7 @@ forward and, after a reorganisation, back.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import structlog
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from .archive import Archive, ArchivedStatement, read_archive
 from .chain import BlockRef, Chain, Event
@@ -22,7 +24,7 @@ from .config import OracleConfig
 from .coordinator import collect_signatures
 from .decisions import take_waiting
 from .domain import Batch, BatchKind, BatchStatus, DayState, DeviceKind, SagaState, Visibility
-from .errors import ArchiveError, WitnessRefused
+from .errors import ArchiveError, StoreError, WitnessRefused
 from .findings import keep, keep_daily
 from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
@@ -53,6 +55,7 @@ ISSUE_CHUNK = 100
 DEADLINE_SECONDS = 3_600
 #: How often the rest of a batch is proposed again after witnesses refused some of its device-days.
 PROPOSALS = 3
+_UNDER_WAY = (DayState.SEALED, DayState.NOTARIZED, DayState.ISSUED)
 #: Errors of the contract that stay as they are, whatever is set in the registry: such an act is not tried again.
 FOR_GOOD = frozenset(
     {
@@ -127,13 +130,21 @@ def notarize(
                 log.warning(
                     "device-days refused by witnesses", root=root, days=len(refusal.device_days), reason=str(refusal)
                 )
-                unseal(store, root, set(refusal.device_days), f"refused by witnesses: {refusal}")
+                reason = f"refused by witnesses: {refusal}"
+                withdraw = functools.partial(
+                    outbox.withdraw, key=_key_of(root), reason="taken back: witnesses refuse device-days of it"
+                )
+                unseal(config, store, root, set(refusal.device_days), reason, withdraw)
                 again = True
         if not again:
             break
         seal(config, store, progress)
     confirm(config, store, chain)
     return sent
+
+
+def _key_of(root: str) -> str:
+    return f"notarize:{root}"
 
 
 def _roots(store: Store, *states: DayState) -> list[str]:
@@ -163,16 +174,19 @@ def _failed_for_good(act: Act | None) -> bool:
 
 
 def _notarize(config: OracleConfig, store: Store, chain: Chain, outbox: Outbox, root: str, collect: Collect) -> Sent:
-    key = f"notarize:{root}"
+    key = _key_of(root)
     # Bytes that are signed already are followed to their end; only then would other signatures be asked for.
     if _act_state(store, chain, key) in (None, SagaState.QUEUED, SagaState.FAILED):
         archive = _archive(config, root)
         batch = propose_batch(chain, archive)
         signatures = sorted(collect(batch, archive), key=lambda pair: int(pair[0], 16))
-        _keep_signatures(store, chain, batch, signatures)
-        crash_point(21)
         call = chain.encode("Notary", "notarize", batch_fields(batch), [signature for _, signature in signatures])
-        outbox.enqueue(key, chain.address("Notary"), call)
+        with store.writing() as session:
+            if session.get_one(SealedBatch, root).state is not DayState.SEALED:
+                return Sent()  # another process took it back, or saw it notarized, meanwhile
+            _keep_signatures(session, chain, batch, signatures)
+            crash_point(21)
+            outbox.enqueue(key, chain.address("Notary"), call, within=session)
     return _driven(outbox.drive(SagaState.MINED), key)
 
 
@@ -189,12 +203,11 @@ def _asking(config: OracleConfig, store: Store, chain: Chain, account: Signer | 
     return collect
 
 
-def _keep_signatures(store: Store, chain: Chain, batch: Batch, signatures: Sequence[tuple[str, bytes]]) -> None:
+def _keep_signatures(session: Session, chain: Chain, batch: Batch, signatures: Sequence[tuple[str, bytes]]) -> None:
     root, digest = "0x" + batch.root.hex(), "0x" + batch_digest(batch, chain.domain).hex()
-    with store.session() as session:
-        session.get_one(SealedBatch, root).parameters = batch_json(batch)
-        for signer, signature in signatures:
-            session.merge(WitnessSignature(root=root, signer=signer, digest=digest, signature="0x" + signature.hex()))
+    session.get_one(SealedBatch, root).parameters = batch_json(batch)
+    for signer, signature in signatures:
+        session.merge(WitnessSignature(root=root, signer=signer, digest=digest, signature="0x" + signature.hex()))
 
 
 def _archive(config: OracleConfig, root: str) -> Archive:
@@ -358,17 +371,22 @@ def confirm(config: OracleConfig, store: Store, chain: Chain) -> None:
     """Set batches and their device-days to what the chain shows: sealed, notarized, issued or final.
 
     Goes forward and back: what a reorganisation took away is done again by the next run. INTERIM batches, of which there
-    are very many and nothing ever comes, are left alone once they are final.
+    are very many and nothing ever comes, are left alone once they are final. Raises StoreError where the chain has a batch
+    that was taken back here: only :mod:`oracle.rebuild` puts that right.
     """
     sites = load_sites(config.sites_file)
     head, final = chain.head(), chain.final_number()
     with store.session() as session:
-        batches = session.scalars(select(SealedBatch).where(SealedBatch.state.in_(SEALED_STATES))).all()
-    wanted = [one for one in batches if one.kind == BatchKind.FINAL or one.state is not DayState.FINAL]
+        batches = session.scalars(select(SealedBatch).where(SealedBatch.state.in_((*SEALED_STATES, DayState.REJECTED))))
+        wanted = [one for one in batches if one.kind == BatchKind.FINAL or one.state in _UNDER_WAY]
     wanted.sort(key=lambda one: (one.sealed_at, one.root))
     kept = chain.notarizations([bytes.fromhex(one.root[2:]) for one in wanted], head) if wanted else []
     for batch, notarization in zip(wanted, kept, strict=True):
         root, status = batch.root, notarization.status
+        if batch.state is DayState.REJECTED:
+            if status is not BatchStatus.NONE:
+                raise StoreError(f"batch {root} was taken back here and is notarized all the same; run rebuild")
+            continue
         if batch.state is DayState.FINAL and status is BatchStatus.OPEN:
             continue
         states = _states(config, sites, chain, root, status, head, final)
@@ -457,6 +475,8 @@ def _set_states(store: Store, root: str, reached: dict[tuple[int, int, int], _Re
     order = list(DayState)
     with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
+        if batch.state not in SEALED_STATES:
+            return  # another process took it back meanwhile
         least = min((one.state for one in reached.values()), key=order.index)
         if batch.state is not least:
             batch.state = least

@@ -13,8 +13,8 @@ read from the chain by block hash; the text of an error decides nothing.
   is done already. Notarizing, issuing and correcting cannot be done twice, the contracts see to that; an act
   without that protection waits until the taken nonce is final.
 * Each act belongs to the account it is sent from; another account's acts in the same database are left alone. A
-  lease lets one process at a time sign and send for an account; it is renewed in the very transaction that stores
-  signed bytes, so a process that lost it cannot sign.
+  lease (:mod:`oracle.lease`) lets one process at a time sign and send for an account; it is renewed in the very
+  transaction that stores signed bytes, so a process that lost it cannot sign.
 
 For tests alone: with ``CRASH_AT=n`` in the environment of a test the process kills itself at crash point n (1 to
 :data:`CRASH_POINTS`), see :func:`oracle.store.crash_point`.
@@ -22,28 +22,26 @@ For tests alone: with ``CRASH_AT=n`` in the environment of a test the process ki
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
-from sqlalchemy import or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from .chain import BlockRef, Chain, ChainView, Reverted
 from .domain import BatchStatus, SagaState
-from .errors import ChainError, ChainUnreachable, StoreError
+from .errors import ChainError, ChainUnreachable
+from .lease import AccountLease
 from .protocol import keccak256
 from .signer import Signer, as_signer
-from .store import Act, Lease, SignedTransaction, Store, crash_point, utc_now
+from .store import Act, SignedTransaction, Store, crash_point
 
 CRASH_POINTS = 15
 GWEI = 10**9
@@ -55,6 +53,9 @@ Predicate = Callable[[ChainView, Act], bool]
 _KNOWN = re.compile(r"already (known|imported|in the tx ?pool)|alreadyknown|known transaction", re.IGNORECASE)
 
 _ORDER = [SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT, SagaState.MINED, SagaState.FINAL]
+#: Acts of which nothing may be on its way: they may be asked for with other data, or given up.
+_RENEWABLE = (SagaState.QUEUED, SagaState.FAILED)
+_OPEN = (SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT, SagaState.MINED)
 
 
 class OutboxError(ChainError):
@@ -94,14 +95,6 @@ class DriveTimeout(OutboxError):
         super().__init__(f"after {seconds:.0f} s still waiting for {', '.join(keys[:3])}{more}; run again to go on")
 
 
-class LeaseHeld(StoreError):
-    """Another process sends from this account. ``holder`` names it."""
-
-    def __init__(self, name: str, holder: str):
-        self.name, self.holder = name, holder
-        super().__init__(f"{holder} holds {name}; wait for it to end, or for its lease to run out")
-
-
 @dataclass(frozen=True, slots=True)
 class SendPolicy:
     """How the outbox sends. Fees in wei a gas, times in seconds.
@@ -133,7 +126,7 @@ class ActReport:
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What one drive did: acts newly ``sent`` (the same again or dearer does not count) and all acts as they stand."""
+    """What one drive did: acts newly ``sent`` (the same again or dearer does not count) and how those it followed stand."""
 
     sent: int
     acts: tuple[ActReport, ...]
@@ -182,8 +175,7 @@ class Outbox:
         self.policy = policy or SendPolicy()
         self.sender = to_checksum_address(self.signer.address)
         self._done = dict(done or {})
-        self._lease = f"outbox:{chain.config.chain_id}:{self.sender}"
-        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.lease = AccountLease(store, f"outbox:{chain.config.chain_id}:{self.sender}", self.policy.lease_seconds)
         self._sent = 0
         self._refused: dict[int, int] = {}
         self._taken: dict[int, int] = {}
@@ -191,43 +183,55 @@ class Outbox:
 
     # -- asking ---------------------------------------------------------------------------------------
 
-    def enqueue(self, key: str, to: str, data: bytes) -> SagaState:
+    def enqueue(self, key: str, to: str, data: bytes, *, within: Session | None = None) -> SagaState:
         """Ask for an act; the same key again changes nothing, whatever became of it.
 
         A failed act is queued anew with the data given, a queued one takes the new data; both become this account's,
-        whoever asked for them before. Returns its state.
+        whoever asked for them before. ``within`` a transaction of :meth:`Store.writing`, or in one of its own. Returns
+        its state.
         """
-        to, chain_id = to_checksum_address(to), self.chain.config.chain_id
-        try:
-            with self.store.session() as session:
-                session.add(
-                    Act(chain_id=chain_id, key=key, sender=self.sender, state=SagaState.QUEUED, to=to, data=data)
-                )
-                session.flush()
-                crash_point(1)
-        except IntegrityError:
-            renewable = (SagaState.QUEUED, SagaState.FAILED)
-            with self.store.session() as session:
-                session.execute(
-                    update(Act)
-                    .where(Act.chain_id == chain_id, Act.key == key, Act.state.in_(renewable))
-                    .values(
-                        sender=self.sender,
-                        state=SagaState.QUEUED,
-                        to=to,
-                        data=data,
-                        error=None,
-                        transaction=None,
-                        block=None,
-                    )
-                )
+        to = to_checksum_address(to)
+        with nullcontext(within) if within else self.store.writing() as session:
+            act = session.scalars(self._of(key).with_for_update()).one_or_none()
+            if act is None:
+                act = Act(chain_id=self.chain.config.chain_id, key=key, sender=self.sender, to=to, data=data)
+                act.state = SagaState.QUEUED
+                session.add(act)
+            elif act.state in _RENEWABLE:
+                act.sender, act.state, act.to, act.data = self.sender, SagaState.QUEUED, to, data
+                act.error = act.transaction = act.block = None
+            session.flush()
+            crash_point(1)
+            state = act.state
         crash_point(2)
-        with self.store.session() as session:
-            return session.scalars(select(Act.state).where(Act.chain_id == chain_id, Act.key == key)).one()
+        return state
+
+    def withdraw(self, session: Session, key: str, reason: str) -> bool:
+        """Give an act up, within a transaction of :meth:`Store.writing`; False where signed bytes may still do it.
+
+        It stays as a failed one, and may be asked for again.
+        """
+        act = session.scalars(self._of(key).with_for_update()).one_or_none()
+        if act is None:
+            return True
+        signed = session.scalars(select(SignedTransaction).where(SignedTransaction.act_id == act.id)).all()
+        if act.state not in _RENEWABLE or any(one.nonce >= self.chain.transaction_count(one.sender) for one in signed):
+            return False
+        act.state, act.error = SagaState.FAILED, reason
+        return True
+
+    def _of(self, key: str) -> Any:
+        return select(Act).where(Act.chain_id == self.chain.config.chain_id, Act.key == key)
 
     def reports(self) -> tuple[ActReport, ...]:
         """All acts of this account as the database knows them, in the order in which they were asked for."""
-        return tuple(ActReport(a.key, a.state, a.transaction, a.block, a.error) for a in self._acts())
+        return self._reports()
+
+    def _reports(self, *which: ColumnElement[bool]) -> tuple[ActReport, ...]:
+        facts = select(Act.key, Act.state, Act.transaction, Act.block, Act.error)
+        with self.store.session() as session:
+            rows = session.execute(facts.where(*self._own, *which).order_by(Act.id))
+            return tuple(ActReport(*row) for row in rows)
 
     # -- doing ----------------------------------------------------------------------------------------
 
@@ -240,39 +244,47 @@ class Outbox:
         """Send what is queued and follow it until every act is at least ``until`` (mined or final) or failed.
 
         ``progress`` is called with each act whose state changed. Raises :class:`DriveTimeout`,
-        :class:`InsufficientFunds`, :class:`FeeCapReached`, :class:`NotTaken`, :class:`LeaseHeld`, and
+        :class:`InsufficientFunds`, :class:`FeeCapReached`, :class:`NotTaken`, :class:`oracle.lease.LeaseHeld`, and
         :class:`ChainUnreachable` if the node does not answer until the time is up. All of them leave the acts in a
         state from which the next drive goes on.
         """
         end = time.monotonic() + timeout_seconds
         self._sent = 0
-        seen = {act.id: act.state for act in self._acts()}
-        self._acquire(end)
+        self.lease.acquire(end, self.policy.poll_seconds)
         try:
             crash_point(3)
             self._recheck_final()
+            seen = self._states(Act.state.in_(_OPEN))
             while True:
                 silent: ChainUnreachable | None = None
                 try:
-                    self._renew()
+                    with self.store.session() as session:
+                        self.lease.renew(session)
                     self._pass()
                 except ChainUnreachable as fault:
                     silent = fault
-                acts = self._acts()
-                for act in acts:
-                    if progress and seen.get(act.id) != act.state:
-                        progress(ActReport(act.key, act.state, act.transaction, act.block, act.error))
-                    seen[act.id] = act.state
-                waiting = tuple(act.key for act in acts if not _reached(act.state, until))
+                before, seen = seen, self._states(or_(Act.state.in_(_OPEN), Act.id.in_([*seen])))
+                moved = [number for number, state in seen.items() if before.get(number) != state]
+                if progress and moved:
+                    for report in self._reports(Act.id.in_(moved)):
+                        progress(report)
+                waiting = [number for number, state in seen.items() if not _reached(state, until)]
                 if not waiting and not silent:
                     break
                 if time.monotonic() > end:
-                    raise silent or DriveTimeout(waiting, timeout_seconds)
+                    keys = tuple(report.key for report in self._reports(Act.id.in_(waiting)))
+                    raise silent or DriveTimeout(keys, timeout_seconds)
                 time.sleep(self.policy.poll_seconds)
             crash_point(15)
         finally:
-            self._release()
-        return Driven(self._sent, self.reports())
+            self.lease.release()
+        return Driven(self._sent, self._reports(Act.id.in_([*seen])))
+
+    def _states(self, which: ColumnElement[bool]) -> dict[int, SagaState]:
+        """How acts of this account stand, by id."""
+        with self.store.session() as session:
+            rows = session.execute(select(Act.id, Act.state).where(*self._own, which).order_by(Act.id))
+            return {row[0]: row[1] for row in rows}
 
     def _pass(self) -> None:
         """One look at every open act, then send what can be sent."""
@@ -280,11 +292,10 @@ class Outbox:
         head = self.chain.head()
         final = self.chain.final_number()
         count = self.chain.transaction_count(self.sender)
-        for act in self._acts():
-            if act.state in (SagaState.SIGNED, SagaState.SENT):
-                self._follow(act, head, count)
-            elif act.state == SagaState.MINED:
-                self._confirm(act, final)
+        for act in self._acts(SagaState.SIGNED, SagaState.SENT):
+            self._follow(act, head, count)
+        for act in self._acts(SagaState.MINED):
+            self._confirm(act, final)
         # Signed bytes of settled acts hold up later nonces as long as the chain has not used theirs.
         self._clear_the_way(head, count)
         self._launch(head)
@@ -300,9 +311,11 @@ class Outbox:
 
     def _recheck_final(self) -> None:
         """A reorganisation deeper than finality, or a chain started anew, takes back even final acts."""
-        finals = [act for act in self._acts() if act.state == SagaState.FINAL]
-        for act in sorted(finals, key=lambda act: act.block or 0, reverse=True):
-            if self._is_canonical(act):
+        newest = select(Act).where(*self._own, Act.state == SagaState.FINAL).order_by(Act.block.desc()).limit(1)
+        while True:
+            with self.store.session() as session:
+                act = session.scalars(newest).one_or_none()
+            if act is None or self._is_canonical(act):
                 return
             self._go_back(act)
 
@@ -346,9 +359,10 @@ class Outbox:
         if self._is_stuck(latest, head, known):
             tip, fee = self._fees(act, head, latest)
             crash_point(13)
-            latest = self._sign(act, latest.nonce, act.gas or 0, tip, fee, head)
+            dearer = self._sign(act, latest.nonce, act.gas or 0, tip, fee, head)
             crash_point(14)
-            self._send(act, latest, head)
+            if dearer:
+                self._send(act, dearer, head)
         elif not known:
             self._send(act, latest, head)
         elif act.state != SagaState.SENT:
@@ -381,11 +395,10 @@ class Outbox:
 
     def _launch(self, head: BlockRef) -> None:
         """queued ─> signed ─> sent, as many as may be in flight."""
-        acts = self._acts()
-        in_flight = sum(act.state in (SagaState.SIGNED, SagaState.SENT) for act in acts)
-        for act in acts:
-            if act.state != SagaState.QUEUED or in_flight >= self.policy.in_flight:
-                continue
+        in_flight = len(self._acts(SagaState.SIGNED, SagaState.SENT))
+        for act in self._acts(SagaState.QUEUED):
+            if in_flight >= self.policy.in_flight:
+                return
             if self._was_mined(act):
                 self._note(act, state=SagaState.SENT)
                 continue
@@ -407,6 +420,8 @@ class Outbox:
             crash_point(4)
             count = self.chain.transaction_count(self.sender)
             signed = self._sign(act, self._free_nonce(count), gas, tip, fee, head)
+            if signed is None:
+                continue
             crash_point(6)
             self._sent += 1
             self._send(act, signed, head)
@@ -496,8 +511,8 @@ class Outbox:
 
     # -- noting ---------------------------------------------------------------------------------------
 
-    def _sign(self, act: Act, nonce: int, gas: int, tip: int, fee: int, head: BlockRef) -> SignedTransaction:
-        """Sign and commit; only then may the bytes be sent."""
+    def _sign(self, act: Act, nonce: int, gas: int, tip: int, fee: int, head: BlockRef) -> SignedTransaction | None:
+        """Sign and commit; only then may the bytes be sent. None if the act was given up or taken over meanwhile."""
         fields: dict[str, Any] = {
             "chainId": self.chain.config.chain_id,
             "nonce": nonce,
@@ -521,15 +536,16 @@ class Outbox:
             priority_fee_wei=tip,
         )
         with self.store.session() as session:
-            self._fence(session)
-            session.add(signed)
+            self.lease.renew(session)
+            as_it_was = Act.id == act.id, Act.state == act.state, Act.data == act.data
             ours = session.execute(
                 update(Act)
-                .where(Act.id == act.id, or_(Act.sender == self.sender, Act.sender.is_(None)))
+                .where(*as_it_was, *self._own)
                 .values(state=SagaState.SIGNED, sender=self.sender, gas=gas, error=None)
             )
             if ours.rowcount != 1:  # type: ignore[attr-defined]
-                raise LeaseHeld(act.key, "another account")
+                return None
+            session.add(signed)
             session.flush()
             crash_point(5)
         act.state, act.gas = SagaState.SIGNED, gas
@@ -580,10 +596,14 @@ class Outbox:
         own = self._done.get(act.key.partition(":")[0])
         return own(self.chain, act) if own else is_done(self.chain, act)
 
-    def _acts(self) -> list[Act]:
-        own = Act.chain_id == self.chain.config.chain_id, or_(Act.sender == self.sender, Act.sender.is_(None))
+    @property
+    def _own(self) -> tuple[ColumnElement[bool], ...]:
+        return Act.chain_id == self.chain.config.chain_id, or_(Act.sender == self.sender, Act.sender.is_(None))
+
+    def _acts(self, *states: SagaState) -> list[Act]:
+        """The acts of this account that stand so, in the order in which they were asked for."""
         with self.store.session() as session:
-            return list(session.scalars(select(Act).where(*own).order_by(Act.id)))
+            return list(session.scalars(select(Act).where(*self._own, Act.state.in_(states)).order_by(Act.id)))
 
     def _signed(self, act: Act) -> list[SignedTransaction]:
         """The act's signed bytes, the ones to send first."""
@@ -591,56 +611,6 @@ class Outbox:
         with self.store.session() as session:
             return list(
                 session.scalars(select(SignedTransaction).where(SignedTransaction.act_id == act.id).order_by(*newest))
-            )
-
-    # -- the lease ------------------------------------------------------------------------------------
-    # The one place where the machine's clock counts: a stopped chain must not keep a dead process's lease alive.
-
-    def _acquire(self, end: float) -> None:
-        while not self._try_acquire():
-            if time.monotonic() > end:
-                with self.store.session() as session:
-                    lease = session.get(Lease, self._lease)
-                raise LeaseHeld(self._lease, lease.holder if lease else "another process")
-            time.sleep(self.policy.poll_seconds)
-
-    def _try_acquire(self) -> bool:
-        now = utc_now()
-        expires = now + timedelta(seconds=self.policy.lease_seconds)
-        try:
-            with self.store.session() as session:
-                session.add(Lease(name=self._lease, holder=self._holder, expires_at=expires))
-            return True
-        except IntegrityError:
-            pass
-        with self.store.session() as session:
-            taken = session.execute(
-                update(Lease)
-                .where(Lease.name == self._lease, (Lease.holder == self._holder) | (Lease.expires_at < now))
-                .values(holder=self._holder, expires_at=expires)
-            )
-            return taken.rowcount == 1  # type: ignore[attr-defined]
-
-    def _renew(self) -> None:
-        with self.store.session() as session:
-            self._fence(session)
-
-    def _fence(self, session: Session) -> None:
-        """Renew the lease within ``session``'s transaction, or stop: someone else has it."""
-        renewed = session.execute(
-            update(Lease)
-            .where(Lease.name == self._lease, Lease.holder == self._holder)
-            .values(expires_at=utc_now() + timedelta(seconds=self.policy.lease_seconds))
-        )
-        if renewed.rowcount != 1:  # type: ignore[attr-defined]
-            raise LeaseHeld(self._lease, "another process")
-
-    def _release(self) -> None:
-        with self.store.session() as session:
-            session.execute(
-                update(Lease)
-                .where(Lease.name == self._lease, Lease.holder == self._holder)
-                .values(expires_at=datetime.fromtimestamp(0, UTC))
             )
 
 

@@ -33,6 +33,7 @@ from .domain import (
     DayState,
     Profile,
 )
+from .drift import held_by_drift
 from .errors import OracleError
 from .formats import DaySlots, StationDay
 from .formats.slots import MICRO_J_PER_WH
@@ -170,13 +171,15 @@ def assess_raw(
         assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), said, bound_wh))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
+    drifting = held_by_drift(sites.devices, {day.key: day.assessment for day in assessed})
     unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
     judged = []
     for (device, slots), day in zip(work, assessed, strict=True):
         # The same energy must not be certified for two devices: a day with another's readings waits for a reviewer.
         others = ", ".join(str(other) for other in twins.get(day.key, ()))
         copied = f"copied: every reading is that of device {others}" if others else ""
-        further = (untimely(device, day.key[1], now), copied, _conflict(slots), *unbalanced.get(day.key, ()))
+        drift = drifting.get(day.key, "")
+        further = (untimely(device, day.key[1], now), copied, _conflict(slots), drift, *unbalanced.get(day.key, ()))
         judged.append(replace(day, assessment=_held_for(day.assessment, further)))
     return judged
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from . import review
-from .archive import Archive, ArchivedStatement, read_archive, roots_in, write_archive
+from .archive import Archive, ArchivedStatement, build_tree, read_archive, roots_in, write_archive
 from .assessment import device_days
 from .config import OracleConfig
 from .domain import (
     DAY_SECONDS,
     SLOT_SECONDS,
+    SLOTS_PER_DAY,
     Batch,
     BatchKind,
     BatchStatus,
@@ -27,13 +28,13 @@ from .domain import (
     Statement,
     Visibility,
 )
-from .errors import ArchiveError, StoreError
+from .errors import ArchiveError
 from .formats import DaySlots
 from .intake import Progress, no_progress, read_raw
 from .pipeline import assess_raw, outcome_of, salted, trail
 from .protocol import batch_energy_wh, pack_profile, statement_leaf, unpack_profile
 from .sites import load_sites
-from .store import VERSIONS, Correction, DeviceDay, SealedBatch, Store, Version, crash_point
+from .store import VERSIONS, Correction, DeviceDay, SealedBatch, Store, Version, crash_point, utc_now
 from .units import day_list
 from .vee import validate
 
@@ -250,60 +251,81 @@ def _seal(
     device_ids: Sequence[int],
     progress: Progress,
 ) -> Archive | None:
-    with store.session() as session:
-        query = select(of).where(of.device_id.in_(device_ids)).order_by(of.device_id, of.start, of.version)
-        days: Sequence[Version] = session.scalars(query).all()
-    accepted = [day for day in days if day.state is DayState.ACCEPTED]
-    if not accepted:
-        return None
-    records = []
-    for done, day in enumerate(accepted):
-        progress("sealing statements", done, len(accepted))
-        previous_wh = day.previous_wh if isinstance(day, Correction) else 0
-        profile = unpack_profile(day.start, day.profile)
-        records.append(_record(config, day.device_id, profile, day.evidence, day.assessment, day.version, previous_wh))
-    progress("sealing statements", len(accepted), len(accepted))
-    start, end = min(day.start for day in accepted), max(day.start for day in accepted) + DAY_SECONDS
-    archive = write_archive(
-        config.archive_folder,
-        records,
-        visibility=visibility,
-        policy=policy_of(config, {day.device_id for day in accepted}),
-        review_trail=[
-            entry for entry in trail(config, store) if entry["deviceId"] in device_ids and start <= entry["start"] < end
-        ],
-        withheld=[
-            {"deviceId": day.device_id, "start": day.start, "reason": day.reason}
-            for day in days
-            if start <= day.start < end and day.state in (DayState.HELD, DayState.REJECTED, DayState.METERED)
-        ],
-        corrects=[_proven(config, store, day) for day in accepted if isinstance(day, Correction)],
-    )
-    crash_point(19)
-    root = "0x" + archive.root.hex()
-    try:
+    while True:
+        with store.session() as session:
+            accepted, withheld = _accepted(session, of, device_ids)
+        if not accepted:
+            return None
+        records = []
+        for done, day in enumerate(accepted):
+            progress("sealing statements", done, len(accepted))
+            previous_wh = day.previous_wh if isinstance(day, Correction) else 0
+            profile = unpack_profile(day.start, day.profile)
+            records.append(
+                _record(config, day.device_id, profile, day.evidence, day.assessment, day.version, previous_wh)
+            )
+        progress("sealing statements", len(accepted), len(accepted))
+        corrects = [_proven(config, store, day) for day in accepted if isinstance(day, Correction)]
+        days = range(min(day.start for day in accepted), max(day.start for day in accepted) + 1)
+        decisions = [e for e in trail(config, store) if e["deviceId"] in device_ids and e["start"] in days]
+        # Within one writing transaction: no other process writes the archive of these statements, or changes them.
         with store.writing() as session:
-            session.add(batch_row(archive))
-            for day in accepted:
-                key = day.device_id, day.start
-                row: Version = (
-                    session.get_one(DeviceDay, key)
-                    if of is DeviceDay
-                    else session.get_one(Correction, (*key, day.version))
-                )
-                if row.state is not DayState.ACCEPTED or row.profile != day.profile:
-                    raise StoreError(
-                        f"device-day {day_list([(day.device_id, day.start)])} changed while it was sealed; run seal again"
-                    )
+            rows, now_withheld = _accepted(session, of, device_ids)
+            if (_marks(rows), _marks(now_withheld)) != (_marks(accepted), _marks(withheld)):
+                continue
+            archive = _write_anew(session, config, records, visibility, withheld, decisions, corrects)
+            crash_point(19)
+            session.merge(batch_row(archive))
+            root = "0x" + archive.root.hex()
+            for row in rows:
                 row.state, row.root, row.assessed, row.for_review = DayState.SEALED, root, None, None
             session.flush()
             crash_point(20)
-    except IntegrityError:
-        raise StoreError(
-            f"another process sealed batch {root} at the same moment; nothing is lost, run again"
-        ) from None
-    log.info("sealed", root=root, statements=len(records), visibility=visibility.name.lower())
-    return archive
+        log.info("sealed", root=root, statements=len(records), visibility=visibility.name.lower())
+        return archive
+
+
+def _accepted(
+    session: Session, of: type[Version], device_ids: Sequence[int]
+) -> tuple[Sequence[Version], Sequence[Version]]:
+    """What of these devices goes into a batch now, and what is withheld from its time, by device, start and version."""
+    ordered = select(of).where(of.device_id.in_(device_ids)).order_by(of.device_id, of.start, of.version)
+    accepted = session.scalars(ordered.where(of.state == DayState.ACCEPTED)).all()
+    if not accepted:
+        return (), ()
+    first, last = min(day.start for day in accepted), max(day.start for day in accepted)
+    left_out = of.state.in_((DayState.HELD, DayState.REJECTED, DayState.METERED)), of.start.between(first, last)
+    return accepted, session.scalars(ordered.where(*left_out)).all()
+
+
+def _marks(days: Iterable[Version]) -> list[tuple[Any, ...]]:
+    """What changes with every change of these versions."""
+    return [(day.device_id, day.start, day.version, day.updated_at) for day in days]
+
+
+def _write_anew(
+    session: Session,
+    config: OracleConfig,
+    records: Sequence[ArchivedStatement],
+    visibility: Visibility,
+    withheld: Sequence[Version],
+    decisions: Sequence[dict[str, Any]],
+    corrects: Sequence[dict[str, Any]],
+) -> Archive:
+    """Write an archive. One of the same root that was taken back gives way: its manifest was never notarized."""
+    root = build_tree(records).root.hex()
+    before = session.get(SealedBatch, "0x" + root)
+    if before is not None and before.state is DayState.REJECTED:
+        (config.archive_folder / f"{root}.json").unlink(missing_ok=True)
+    return write_archive(
+        config.archive_folder,
+        records,
+        visibility=visibility,
+        policy=policy_of(config, {record.statement.device_id for record in records}),
+        review_trail=decisions,
+        withheld=[{"deviceId": day.device_id, "start": day.start, "reason": day.reason} for day in withheld],
+        corrects=corrects,
+    )
 
 
 def batch_row(archive: Archive) -> SealedBatch:
@@ -319,6 +341,7 @@ def batch_row(archive: Archive) -> SealedBatch:
         archive_hash="0x" + archive.archive_hash.hex(),
         state=DayState.SEALED,
         parameters=None,
+        sealed_at=utc_now(),
     )
 
 
@@ -408,16 +431,26 @@ def _interim_end(config: OracleConfig, store: Store, visibility: Visibility) -> 
     return 0
 
 
-def unseal(store: Store, root: str, disputed: Collection[tuple[int, int]], reason: str) -> None:
+def unseal(
+    config: OracleConfig,
+    store: Store,
+    root: str,
+    disputed: Collection[tuple[int, int]],
+    reason: str,
+    withdraw: Callable[[Session], bool],
+) -> bool:
     """Take a batch back that was never notarized: the disputed device-days are held, the others wait for the next seal.
 
-    A disputed day stays held until other data come or a reviewer decides. Of an INTERIM batch nothing waits: the next one
-    takes its place. The caller makes sure, on the chain, that the root can no longer be notarized.
+    A disputed day stays held until other data come or a reviewer decides; so does one that only witnesses know of, which
+    the next batch then withholds openly. Of an INTERIM batch nothing waits: the next one takes its place. ``withdraw``
+    makes sure, within the same transaction, that the root can no longer be notarized; where it says False, or another
+    process was faster, nothing is changed and False is returned.
     """
+    known = {device.device_id for device in load_sites(config.sites_file).devices}
     with store.writing() as session:
         batch = session.get_one(SealedBatch, root)
-        if batch.state is not DayState.SEALED:
-            raise StoreError(f"batch {root} is {batch.state.value}; only a sealed one can be taken back")
+        if batch.state is not DayState.SEALED or not withdraw(session):
+            return False
         batch.state = DayState.REJECTED
         for of in VERSIONS:
             for day in session.scalars(select(of).where(of.root == root)):
@@ -426,3 +459,24 @@ def unseal(store: Store, root: str, disputed: Collection[tuple[int, int]], reaso
                     day.state, day.reason, day.disputed = DayState.HELD, reason, reason
                 else:
                     day.state = DayState.ACCEPTED
+        for device_id, start in disputed if batch.kind == BatchKind.FINAL else ():
+            inside = device_id in known and batch.start <= start < batch.end and start % DAY_SECONDS == 0
+            if inside and session.get(DeviceDay, (device_id, start)) is None:
+                session.add(_unseen(device_id, start, reason))
+    return True
+
+
+def _unseen(device_id: int, start: int, reason: str) -> DeviceDay:
+    """A device-day without any reading here."""
+    profile = pack_profile(Profile(start, (0,) * SLOTS_PER_DAY, (0,) * SLOTS_PER_DAY))
+    return DeviceDay(
+        device_id=device_id,
+        start=start,
+        state=DayState.HELD,
+        reason=reason,
+        profile=profile,
+        energy_wh=0,
+        evidence=[],
+        assessment={},
+        disputed=reason,
+    )

@@ -12,14 +12,16 @@ import pytest
 import yaml
 from eth_account import Account
 
-from oracle import issuance, pipeline, reports, sealing
+from oracle import decisions, issuance, pipeline, rebuild, reports, sealing
 from oracle.config import KeyFile, OracleConfig
 from oracle.domain import BatchStatus, DayState
-from oracle.errors import WitnessRefused
+from oracle.errors import StoreError, WitnessRefused
 from oracle.keys import create_device_key
+from oracle.outbox import InsufficientFunds
 from oracle.protocol import batch_digest, token_id
+from oracle.store import SealedBatch
 from tests.oracle import nodes
-from tests.oracle.test_pipeline import DAY, FIRST, ROOT, configure, day_rows, device, states, write
+from tests.oracle.test_pipeline import DAY, FIRST, REVIEWER, ROOT, configure, day_rows, device, states, write
 
 
 @pytest.fixture
@@ -44,6 +46,17 @@ def sealed(tmp_path, node):
     pipeline.ingest(config, store, files)
     [archive] = sealing.seal(config, store)
     return config, store, archive
+
+
+@pytest.fixture
+def plant(tmp_path, node):
+    """Two registered devices and one day of the first."""
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    for device_id in (1, 2):
+        create_device_key(config.device_keys_folder, device_id)
+        nodes.register_device(node, device_id, HOLDERS[device_id].address)
+    pipeline.ingest(config, store, [write(tmp_path, "meter-1.csv", day_rows(0))])
+    return config, store
 
 
 HOLDERS = {1: Account.create(), 2: Account.create()}
@@ -183,6 +196,107 @@ def test_notarize_refused_device_day_is_held_and_the_rest_notarized(sealed, node
     assert states(store)[2, FIRST + DAY] is DayState.HELD
     [gap] = [gap for gap in reports.gaps(config, store) if (gap.device_id, gap.start) == (2, FIRST + DAY)]
     assert "refused by witnesses" in gap.reason
+
+
+def refusing(node, *disputed):
+    """Witnesses who refuse a batch as long as it has one of the disputed (device, start), and does not withhold it."""
+    sign = signing(node)
+
+    def collect(batch, archive):
+        withheld = {(one["deviceId"], one["start"]) for one in archive.manifest["withheld"]}
+        if set(disputed) - withheld:
+            raise WitnessRefused("they have other figures", refusals={"w": "root"}, device_days=disputed)
+        return sign(batch, archive)
+
+    return collect
+
+
+def test_notarize_only_day_of_a_batch_refused_and_then_accepted_by_a_reviewer_is_notarized(plant, node):
+    """The same statement once more is the same root; its archive now carries the decision."""
+    config, store = plant
+    chain, account = node.chain(), node.funded()
+    [archive] = sealing.seal(config, store)
+    issuance.notarize(config, store, chain, account, collect=refusing(node, (1, FIRST)))
+    assert states(store) == {(1, FIRST): DayState.HELD}
+    decisions.decide(config, store, REVIEWER, 1, FIRST, "accept", "the witness had an old file")
+    [again] = sealing.seal(config, store)
+    assert (again.root, again.archive_hash != archive.archive_hash) == (archive.root, True)
+    assert [entry["reason"] for entry in again.manifest["reviewTrail"]] == ["the witness had an old file"]
+    assert issuance.notarize(config, store, chain, account, collect=signing(node)).transactions == 1
+    assert chain.find_notarization(archive.root).batch.archive_hash == again.archive_hash
+    assert states(store) == {(1, FIRST): DayState.NOTARIZED}
+
+
+def test_notarize_day_that_only_witnesses_know_of_is_withheld_and_the_rest_notarized(plant, node, tmp_path):
+    """A witness has had the second meter's file already: the day is held here until its file comes."""
+    config, store = plant
+    chain, account = node.chain(), node.funded()
+    [archive] = sealing.seal(config, store)
+    issuance.notarize(config, store, chain, account, collect=refusing(node, (2, FIRST)))
+    assert chain.notarization(archive.root).energy_wh == 2_412
+    pipeline.assess_all(config, store)
+    assert states(store) == {(1, FIRST): DayState.NOTARIZED, (2, FIRST): DayState.HELD}
+    [gap] = [gap for gap in reports.gaps(config, store) if gap.device_id == 2]
+    assert gap.reason.startswith("refused by witnesses")
+    pipeline.ingest(config, store, [write(tmp_path, "meter-2.csv", day_rows(0, 70))])
+    assert states(store)[2, FIRST] is DayState.ACCEPTED
+
+
+@pytest.mark.parametrize("named", [(9, FIRST), (2, FIRST - DAY), (2, FIRST + 1), (2, FIRST + DAY)])
+def test_notarize_refusal_that_names_what_cannot_be_held_holds_nothing(plant, node, named):
+    """Of no device here, outside of the batch's time, no day: a witness that lies fills no database."""
+    config, store = plant
+    [archive] = sealing.seal(config, store)
+    with pytest.raises(WitnessRefused):
+        issuance.notarize(config, store, node.chain(), node.funded(), collect=refusing(node, named))
+    assert states(store) == {(1, FIRST): DayState.SEALED}
+    assert issuance.notarize(config, store, node.chain(), node.funded(), collect=signing(node)).transactions == 1
+    assert node.chain().notarization(archive.root).status is BatchStatus.OPEN
+
+
+def test_notarize_refused_while_its_transaction_waits_unsent_never_sends_it(sealed, node):
+    """The first time enough signed, and there was no money; then a witness has other figures."""
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded(0)
+    with pytest.raises(InsufficientFunds):
+        issuance.notarize(config, store, chain, account, collect=signing(node))
+    node.rpc("anvil_setBalance", account.address, hex(10**20))
+    sent = issuance.notarize(config, store, chain, account, collect=refusing(node, (2, FIRST)))
+    assert (sent.transactions, sent.failed) == (1, ())
+    assert chain.notarization(archive.root).status is BatchStatus.NONE
+    [event] = chain.notarized_events()
+    assert event.batch.energy_wh == 3 * 2_412 + 1_692
+    assert states(store)[2, FIRST] is DayState.HELD
+
+
+def test_notarize_refused_while_another_process_sends_it_follows_what_was_sent(sealed, node):
+    """Enough signed for the other one: taking the batch back would deny what the chain shows."""
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    refuse = refusing(node, (2, FIRST))
+
+    def collect(batch, shown):
+        issuance.notarize(config, store, chain, account, collect=signing(node))
+        return refuse(batch, shown)
+
+    issuance.notarize(config, store, chain, account, collect=collect)
+    assert chain.notarization(archive.root).status is BatchStatus.OPEN
+    assert states(store)[2, FIRST] is DayState.NOTARIZED
+    [event] = chain.notarized_events()
+    assert event.batch.root == archive.root
+
+
+def test_confirm_batch_that_was_taken_back_and_is_notarized_asks_for_a_rebuild(sealed, node):
+    """A reorganisation so deep that given-up bytes count again; or somebody else had the signatures."""
+    config, store, _ = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    with store.session() as session:
+        session.query(SealedBatch).one().state = DayState.REJECTED
+    with pytest.raises(StoreError, match="rebuild"):
+        issuance.confirm(config, store, chain)
+    rebuild.rebuild(config, store, chain)
+    assert states(store)[2, FIRST] is DayState.NOTARIZED
 
 
 def test_notarize_too_few_witnesses_leaves_the_batch_sealed(sealed, node):

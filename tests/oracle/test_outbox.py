@@ -4,21 +4,23 @@ import multiprocessing
 import os
 import random
 import signal
+import time
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event
 
 from oracle.archive import read_archive
 from oracle.chain import Chain
 from oracle.domain import BatchKind, SagaState
 from oracle.errors import ChainError, ChainUnreachable
+from oracle.lease import LeaseHeld
 from oracle.outbox import (
     CRASH_POINTS,
     GWEI,
     DriveTimeout,
     FeeCapReached,
     InsufficientFunds,
-    LeaseHeld,
     NotTaken,
     Outbox,
     SendPolicy,
@@ -377,25 +379,96 @@ def test_drive_node_refuses_the_bytes_raises_with_its_words(desk):
 
 
 def test_drive_lease_held_by_another_raises_with_the_holder(desk):
-    first, second = desk.outbox(), desk.outbox()
-    assert first._try_acquire()
+    first, second = desk.outbox(replace(QUICK, lease_seconds=600)), desk.outbox()
+    assert first.lease.take()
     with pytest.raises(LeaseHeld) as caught:
         second.drive(timeout_seconds=0.1)
-    assert caught.value.holder == first._holder
-    first._release()
-    assert second.drive(timeout_seconds=5).sent == 0
+    assert caught.value.holder == first.lease.holder
+    first.lease.release()
+    assert second.drive(timeout_seconds=20).sent == 0
+
+
+def test_drive_lease_of_a_dead_process_whose_clock_was_ahead_is_taken_over(desk):
+    """It seems to hold for a year to come; who sees it stand still for the time of a lease takes it."""
+    key, to, data, batch = desk.notarize_act()
+    dead, living = desk.outbox(replace(QUICK, lease_seconds=365 * 86_400)), desk.outbox()
+    assert dead.lease.take()
+    living.enqueue(key, to, data)
+    assert living.drive(timeout_seconds=60).sent == 1
+    assert len(desk.notarizations(batch)) == 1
+    with pytest.raises(LeaseHeld), dead.store.session() as session:
+        dead.lease.renew(session)
+
+
+def test_acquire_lease_that_is_renewed_again_and_again_is_not_taken(desk):
+    """The wait is several leases long, and the holder lives."""
+    holder, other = (desk.outbox(replace(QUICK, lease_seconds=1)) for _ in range(2))
+    assert holder.lease.take()
+
+    def renewed(dead=None, take=other.lease.take):
+        with holder.store.session() as session:
+            holder.lease.renew(session)
+        return take(dead)
+
+    other.lease.take = renewed
+    with pytest.raises(LeaseHeld):
+        other.lease.acquire(time.monotonic() + 2.5, 0.02)
 
 
 def test_sign_after_the_lease_was_lost_stores_nothing(desk):
     key, to, data, _ = desk.notarize_act()
     first, second = desk.outbox(replace(QUICK, lease_seconds=-1)), desk.outbox()
     first.enqueue(key, to, data)
-    assert first._try_acquire() and second._try_acquire()
+    assert first.lease.take() and second.lease.take()
     with first.store.session() as session:
         act = session.query(Act).one()
     with pytest.raises(LeaseHeld):
         first._sign(act, 0, 21_000, 1, 1, desk.chain.head())
     assert desk.signed() == []
+
+
+def test_withdraw_while_another_process_is_about_to_sign_leaves_nothing_signed(desk):
+    key, to, data, batch = desk.notarize_act()
+    sending, giving_up = desk.outbox(), desk.outbox()
+    sending.enqueue(key, to, data)
+    fees = sending._fees
+
+    def given_up_meanwhile(*arguments):
+        with giving_up.store.writing() as session:
+            assert giving_up.withdraw(session, key, "taken back")
+        return fees(*arguments)
+
+    sending._fees = given_up_meanwhile
+    driven = sending.drive(timeout_seconds=20)
+    assert (driven.sent, [act.error for act in driven.failed], desk.signed()) == (0, ["taken back"], [])
+    sending._fees = fees
+    assert sending.enqueue(key, to, data) == SagaState.QUEUED
+    assert sending.drive(timeout_seconds=20).sent == 1
+    with giving_up.store.writing() as session:
+        assert not giving_up.withdraw(session, key, "taken back")
+        assert giving_up.withdraw(session, "notarize:unheard of", "taken back")
+    assert len(desk.notarizations(batch)) == 1
+
+
+def test_drive_years_of_finished_acts_are_left_in_the_database(desk):
+    """A quarter hour takes as long after years of quarter hours: nothing finished is loaded, but the newest."""
+    key, to, data, _ = desk.notarize_act()
+    outbox, head, loaded = desk.outbox(), desk.chain.head(), []
+    with outbox.store.session() as session:
+        for number in range(500):
+            fields = {"chain_id": nodes.CHAIN_ID, "sender": outbox.sender, "to": to, "data": b"", "block": head.number}
+            session.add(Act(key=f"old:{number}", state=SagaState.FINAL, block_hash="0x" + head.hash.hex(), **fields))
+    outbox.enqueue(key, to, data)
+
+    def note(act, _):
+        loaded.append(act.key)
+
+    event.listen(Act, "load", note)
+    try:
+        outbox.drive(until=SagaState.FINAL, timeout_seconds=20)
+    finally:
+        event.remove(Act, "load", note)
+    assert len({one for one in loaded if one.startswith("old:")}) == 1
 
 
 def test_drive_two_accounts_in_one_database_each_send_their_own_acts(desk, node):

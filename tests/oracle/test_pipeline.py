@@ -566,7 +566,11 @@ def test_unseal_disputed_day_is_held_until_a_reviewer_decides(plain):
     config, store, file = plain
     pipeline.ingest(config, store, [file])
     [first] = sealing.seal(config, store)
-    sealing.unseal(store, "0x" + first.root.hex(), {(1, FIRST + DAY)}, "refused by witnesses: leaf differs")
+    root, reason = "0x" + first.root.hex(), "refused by witnesses: leaf differs"
+    assert not sealing.unseal(config, store, root, {(1, FIRST + DAY)}, reason, lambda session: False)
+    assert rows_of(store)[1, FIRST + DAY].state is DayState.SEALED
+    assert sealing.unseal(config, store, root, {(1, FIRST + DAY)}, reason, lambda session: True)
+    assert not sealing.unseal(config, store, root, {(1, FIRST)}, reason, lambda session: True)
     pipeline.assess_all(config, store)
     row = rows_of(store)[1, FIRST + DAY]
     assert (row.state, row.reason, row.root) == (DayState.HELD, "refused by witnesses: leaf differs", None)
