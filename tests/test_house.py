@@ -32,6 +32,7 @@ LAYERS = (
         "estimation",
         "balance",
         "assessment",
+        "drift",
         "agreement",
         "merkle",
         "verify",
@@ -48,6 +49,7 @@ LAYERS = (
         "config",
         "keys",
         "signer",
+        "lease",
         "outbox",
         "review",
     },
@@ -239,6 +241,21 @@ def test_import_every_module_pulls_in_nothing_foreign(package, foreign):
 def test_loaded_by_planted_import_found(tmp_path):
     write(tmp_path, {"oracle/__init__.py": "", "oracle/domain.py": "import flask"})
     assert "flask" in loaded_by(tmp_path, "oracle")
+
+
+@pytest.mark.parametrize("package", ["oracle.nodes", "oracle.witness", "webapp", "webapp.relay"])
+def test_import_leaves_a_limit_that_nested_json_meets_before_the_stack_ends(package):
+    """Without it the process dies by a signal, so this cannot be tried in the test's own."""
+    program = (
+        f"import json, threading, {package}\n"
+        "def read():\n"
+        "    try: json.loads('[' * 99_000)\n"
+        "    except RecursionError: print('refused')\n"
+        "read()\n"
+        "thread = threading.Thread(target=read); thread.start(); thread.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "refused\nrefused\n"), done.stderr
 
 
 # ---- the entry -----------------------------------------------------------------------------------

@@ -11,11 +11,13 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
+import orjson
 from apiflask import APIFlask
 from babel import support
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from flask import Response, current_app, g, has_app_context, jsonify, render_template, request, session
+from flask.json.provider import DefaultJSONProvider
 from flask_babel import Babel, Domain, get_locale
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
@@ -163,6 +165,15 @@ def build_services(config: WebConfig) -> Services:
     )  # fmt: skip
 
 
+class Json(DefaultJSONProvider):
+    """Keys in the order that they were given in; a text nested too deep is malformed like any other (ValueError)."""
+
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        return orjson.loads(s)
+
+
 def create_app(config: WebConfig) -> APIFlask:
     """The WSGI application. It reads the chain only once ``app.extensions["wattmark"].start()`` or ``.refresh()`` is called."""
     app = APIFlask(
@@ -178,7 +189,7 @@ def create_app(config: WebConfig) -> APIFlask:
         SPEC_FORMAT="json",
         DESCRIPTION="Everything the pages show. Energy in Wh, outcomes in g CO2e, times in UTC seconds.",
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = Json(app)
     built = build_services(config)
     app.extensions["wattmark"] = built
     app.secret_key = built.catalogue.secret("session")

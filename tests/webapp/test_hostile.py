@@ -163,3 +163,11 @@ def test_search_and_filters_with_hostile_texts_are_harmless(client):
 
 def test_body_too_large_is_refused(client):
     assert client.post("/checks/validate", data={"csrf": "x" * (1 << 21)}).status_code == 413
+
+
+def test_json_nested_without_end_is_a_bad_request(office_app, operators):
+    visitor = office_app.test_client()
+    sent = operators.posting(operators.token_of(visitor))
+    for body in (b"[" * 60_000, b'{"a":' * 10_000):
+        answer = visitor.post("/operators/sign-in.json", data=body, content_type="application/json", headers=sent)
+        assert answer.status_code == 400
