@@ -20,6 +20,7 @@ from .errors import WitnessRefused
 from .messages import (
     DifferencesAnswer,
     DifferencesMessage,
+    ErrorAnswer,
     Malformed,
     ProposalMessage,
     RefuseAnswer,
@@ -175,7 +176,9 @@ async def _post(
     http: aiohttp.ClientSession, witness: WitnessConfig, path: str, message: Any, account: Signer | LocalAccount
 ) -> dict[str, Any]:
     body = json.dumps(message).encode()
-    headers = {SIGNATURE_HEADER: sign_message(account, body), "Content-Type": "application/json"}
+    # The key may be with a remote signer: the others are asked meanwhile.
+    signed = await asyncio.to_thread(sign_message, account, body)
+    headers = {SIGNATURE_HEADER: signed, "Content-Type": "application/json"}
     try:
         async with http.post(witness.url + path, data=body, headers=headers, allow_redirects=False) as response:
             received = await response.content.read(MAX_BODY_BYTES + 1)
@@ -186,6 +189,9 @@ async def _post(
         raise Refused("no-answer", f"no answer ({type(fault).__name__})") from None
     if len(received) > MAX_BODY_BYTES:
         raise Refused("lying", "the answer is too long")
+    if status != 200 and not signature:
+        # A proxy before the witness, or a witness whose signer is down. Anybody could say so: it names no device-day.
+        raise Refused("no-answer", f"HTTP {status}, not signed{_told(received)}")
     if message_signer(received, signature) != witness.address:
         raise Refused("lying", "the answer is not signed by this witness")
     try:
@@ -197,6 +203,15 @@ async def _post(
     if status != 200:
         raise Refused(f"http-{status}", str(answer.get("error"))[:1_000])
     return answer
+
+
+def _told(received: bytes) -> str:
+    """The error that an unsigned answer tells, if any."""
+    try:
+        error = ErrorAnswer.parse(parse_json(received)).error
+    except Malformed:
+        return ""
+    return f": {error[:200]}"
 
 
 def _hex(value: bytes) -> str:

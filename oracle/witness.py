@@ -53,11 +53,12 @@ from .messages import (
 )
 from .metrics import CONTENT_TYPE, exposition, registry_of
 from .protocol import batch_digest, batch_energy_wh, keccak256, manifest_bytes, statement_leaf, token_id
-from .signer import Signer, as_signer
+from .signer import Signer, SignerError, as_signer
 from .store import SignedStatement, Store
 from .units import day_list
 
 SIGNATURE_HEADER = "X-Wattmark-Signature"
+_NO_SIGNER = "the signer of this witness does not sign now; ask again"
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_SECONDS, WORK_SECONDS = 30.0, 110.0
@@ -568,32 +569,41 @@ async def _in_thread(work: Callable[..., Any], *arguments: Any) -> Any:
 
 async def _answer(witness: Witness, request: web.Request, work: Callable[[Any], Any]) -> web.Response:
     """Read, authenticate, work, and sign the answer; every fault is a short JSON answer, never a traceback."""
+    status, message = await _worked(witness, request, work)
+    body = json.dumps(message).encode()
+    try:
+        headers = {SIGNATURE_HEADER: await _in_thread(sign_message, witness.signer, body)}
+    except (SignerError, TimeoutError) as fault:
+        log.error("answer not signed", error=str(fault))
+        return web.json_response({"error": _NO_SIGNER}, status=503)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+async def _worked(witness: Witness, request: web.Request, work: Callable[[Any], Any]) -> tuple[int, dict[str, Any]]:
+    """HTTP status and answer to a request."""
     try:
         body = await asyncio.wait_for(request.read(), READ_SECONDS)
     except web.HTTPRequestEntityTooLarge:
-        return _signed(witness.signer, {"error": f"the body exceeds {MAX_BODY_BYTES} bytes"}, 413)
+        return 413, {"error": f"the body exceeds {MAX_BODY_BYTES} bytes"}
     except TimeoutError:
-        return _signed(witness.signer, {"error": f"the body did not arrive within {READ_SECONDS:.0f} s"}, 408)
+        return 408, {"error": f"the body did not arrive within {READ_SECONDS:.0f} s"}
     sender = message_signer(body, request.headers.get(SIGNATURE_HEADER, ""))
     if sender not in witness.coordinators:
-        return _signed(witness.signer, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}, 401)
+        return 401, {"error": f"{SIGNATURE_HEADER} is not of a coordinator known here"}
     try:
-        return _signed(witness.signer, await work(parse_json(body)), 200)
+        return 200, await work(parse_json(body))
     except Malformed as fault:
-        return _signed(witness.signer, {"error": str(fault)}, 400)
+        return 400, {"error": str(fault)}
     except ChainError as fault:
-        return _signed(witness.signer, {"error": f"the chain cannot be read: {fault}"}, 503)
+        return 503, {"error": f"the chain cannot be read: {fault}"}
+    except SignerError as fault:
+        log.error("not signed", error=str(fault))
+        return 503, {"error": _NO_SIGNER}
     except TimeoutError:
-        return _signed(witness.signer, {"error": "recomputing took too long; ask again"}, 503)
+        return 503, {"error": "recomputing took too long; ask again"}
     except Exception as fault:
         log.error("failed", error=type(fault).__name__)
-        return _signed(witness.signer, {"error": "internal error; the witness's log has more"}, 500)
-
-
-def _signed(signer: Signer, message: dict[str, Any], status: int) -> web.Response:
-    body = json.dumps(message).encode()
-    headers = {SIGNATURE_HEADER: sign_message(signer, body)}
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+        return 500, {"error": "internal error; the witness's log has more"}
 
 
 def sign_message(account: Signer | LocalAccount, body: bytes) -> str:
