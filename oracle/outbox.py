@@ -32,7 +32,7 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from .chain import BlockRef, Chain, ChainView, Reverted
@@ -56,6 +56,7 @@ _ORDER = [SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT, SagaState.MINED, S
 #: Acts of which nothing may be on its way: they may be asked for with other data, or given up.
 _RENEWABLE = (SagaState.QUEUED, SagaState.FAILED)
 _OPEN = (SagaState.QUEUED, SagaState.SIGNED, SagaState.SENT, SagaState.MINED)
+_IS_OPEN = Act.state.in_(_OPEN)
 
 
 class OutboxError(ChainError):
@@ -223,15 +224,16 @@ class Outbox:
     def _of(self, key: str) -> Any:
         return select(Act).where(Act.chain_id == self.chain.config.chain_id, Act.key == key)
 
-    def reports(self) -> tuple[ActReport, ...]:
-        """All acts of this account as the database knows them, in the order in which they were asked for."""
-        return self._reports()
+    def reports(self, *states: SagaState) -> tuple[ActReport, ...]:
+        """The acts of this account that stand so, or all, as the database knows them, in the order in which they were asked for."""
+        return tuple(self._reports(Act.state.in_(states) if states else true()).values())
 
-    def _reports(self, *which: ColumnElement[bool]) -> tuple[ActReport, ...]:
-        facts = select(Act.key, Act.state, Act.transaction, Act.block, Act.error)
+    def _reports(self, which: ColumnElement[bool]) -> dict[int, ActReport]:
+        """By id."""
+        facts = select(Act.id, Act.key, Act.state, Act.transaction, Act.block, Act.error)
         with self.store.session() as session:
-            rows = session.execute(facts.where(*self._own, *which).order_by(Act.id))
-            return tuple(ActReport(*row) for row in rows)
+            rows = session.execute(facts.where(*self._own, which).order_by(Act.id))
+            return {row[0]: ActReport(*row[1:]) for row in rows}
 
     # -- doing ----------------------------------------------------------------------------------------
 
@@ -254,7 +256,7 @@ class Outbox:
         try:
             crash_point(3)
             self._recheck_final()
-            seen = self._states(Act.state.in_(_OPEN))
+            seen = self._reports(_IS_OPEN)
             while True:
                 silent: ChainUnreachable | None = None
                 try:
@@ -263,28 +265,22 @@ class Outbox:
                     self._pass()
                 except ChainUnreachable as fault:
                     silent = fault
-                before, seen = seen, self._states(or_(Act.state.in_(_OPEN), Act.id.in_([*seen])))
-                moved = [number for number, state in seen.items() if before.get(number) != state]
-                if progress and moved:
-                    for report in self._reports(Act.id.in_(moved)):
-                        progress(report)
-                waiting = [number for number, state in seen.items() if not _reached(state, until)]
+                # Those that were open at any moment of this drive; of the others there may be very many.
+                before, found = seen, self._reports(or_(_IS_OPEN, Act.id >= min(seen)) if seen else _IS_OPEN)
+                seen = {number: one for number, one in found.items() if number in before or one.state in _OPEN}
+                for number, one in seen.items():
+                    if progress and (number not in before or before[number].state != one.state):
+                        progress(one)
+                waiting = tuple(one.key for one in seen.values() if not _reached(one.state, until))
                 if not waiting and not silent:
                     break
                 if time.monotonic() > end:
-                    keys = tuple(report.key for report in self._reports(Act.id.in_(waiting)))
-                    raise silent or DriveTimeout(keys, timeout_seconds)
+                    raise silent or DriveTimeout(waiting, timeout_seconds)
                 time.sleep(self.policy.poll_seconds)
             crash_point(15)
         finally:
             self.lease.release()
-        return Driven(self._sent, self._reports(Act.id.in_([*seen])))
-
-    def _states(self, which: ColumnElement[bool]) -> dict[int, SagaState]:
-        """How acts of this account stand, by id."""
-        with self.store.session() as session:
-            rows = session.execute(select(Act.id, Act.state).where(*self._own, which).order_by(Act.id))
-            return {row[0]: row[1] for row in rows}
+        return Driven(self._sent, tuple(seen.values()))
 
     def _pass(self) -> None:
         """One look at every open act, then send what can be sent."""
@@ -311,7 +307,9 @@ class Outbox:
 
     def _recheck_final(self) -> None:
         """A reorganisation deeper than finality, or a chain started anew, takes back even final acts."""
-        newest = select(Act).where(*self._own, Act.state == SagaState.FINAL).order_by(Act.block.desc()).limit(1)
+        newest = (
+            select(Act).where(*self._own, Act.state == SagaState.FINAL).order_by(Act.block.desc().nulls_last()).limit(1)
+        )
         while True:
             with self.store.session() as session:
                 act = session.scalars(newest).one_or_none()
