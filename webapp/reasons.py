@@ -11,7 +11,7 @@ from functools import cache
 
 from flask_babel import gettext
 
-from .words import language
+from .words import decimal, language
 
 
 def sentence(text: str) -> str:
@@ -154,6 +154,28 @@ SENTENCES = (
     ),
     sentence("day energy %(ratio)s of expected, correlation %(correlation)s"),
     sentence("no history of its own yet, against an assumed performance"),
+    sentence("no irradiance was delivered for this day"),
+    sentence("no independent check is known for this technology"),
+    sentence("sum_check: %(says)s (%(figures)s)"),
+    sentence("high: %(says)s (%(figures)s)"),
+    sentence("low: %(says)s (%(figures)s)"),
+    # oracle/balance.py
+    sentence("no readings of device %(devices)s"),
+    sentence("all meters have readings in %(slots)s of %(day)s slots only"),
+    sentence("only %(energy)s Wh went in"),
+    sentence("from %(least)s Wh on it is judged"),
+    sentence("balance %(name)s: %(in_)s Wh went in and %(out)s Wh came out, a loss of %(loss)s"),
+    # oracle/pipeline.py
+    sentence("missing: no reading of this day, though there are some before and after it"),
+    sentence("copied: every reading is that of device %(others)s"),
+    sentence("conflict: different values were delivered for %(count)s slots (%(slots)s)"),
+    sentence("`review choose` takes those of one file"),
+    sentence("untimely: device %(device)s is active only from %(day)s"),
+    sentence("untimely: this day is not over yet"),
+    # oracle/drift.py
+    sentence("drift: the energy of %(days)s days up to this one is %(ratio)s of what its own history leads to expect"),
+    sentence("an earlier decision was about other figures and does not count"),
+    sentence("its device is no longer in the sites file, or its raw files no longer speak of this day"),
     sentence("accepted by %(reviewer)s: %(reason)s"),
     sentence("edited by %(reviewer)s: %(reason)s"),
     sentence("rejected by %(reviewer)s: %(reason)s"),
@@ -166,24 +188,74 @@ WORDS = (
     sentence("block %(block)s"), sentence("certificate"), sentence("retirement"), sentence("outcome"), sentence("outcome retirement"),
     sentence("final"), sentence("interim evidence"), sentence("give --rpc or --anchor"),
     sentence("the archive's manifest is the signed one"), sentence("the archive's manifest was left out"),
+    # what a rule does
+    sentence("missing"), sentence("zero"), sentence("suspect"), sentence("hold"), sentence("note"),
 )  # fmt: skip
+#: What each rule of oracle/vee.py says, by its name.
+RULES = {
+    "missing": sentence("no reading"),
+    "register_break": sentence("the register was reset or its meter exchanged"),
+    "within_tare": sentence("within the meter's tare band; counts as 0 Wh"),
+    "duplicate_conflict": sentence("two different readings"),
+    "source_suspect": sentence("marked as doubtful by the file itself"),
+    "negative": sentence("negative beyond the tare band"),
+    "above_capacity": sentence("above what the device can produce"),
+    "night_generation": sentence("generation with the sun below the horizon"),
+    "frozen": sentence("the same value again and again"),
+    "interpolated": sentence("values on a straight line"),
+    "spike": sentence("far above the day's third highest"),
+    "sum_check": sentence("the intervals do not add up to what the register moved by"),
+    "high": sentence("far above the device's usual day"),
+    "low": sentence("far below the device's usual day"),
+    "source_estimated": sentence("estimated or substituted by the file itself"),
+    "clipped": sentence("a plateau at the day's highest, as of an inverter at its limit"),
+    "outlier": sentence("far off the readings around it"),
+    "zero_day": sentence("no energy all day"),
+}
+#: What a rule's figures are, by the names that it gives them.
+FIGURES = {
+    "third_highest_wh": sentence("third highest, Wh"),
+    "tolerance_per_mille": sentence("tolerance, per mille"),
+    "intervals_wh": sentence("sum of the intervals, Wh"),
+    "register_wh": sentence("by the register, Wh"),
+    "tolerance_wh": sentence("tolerance, Wh"),
+    "day_wh": sentence("the day, Wh"),
+    "usual_wh": sentence("a usual day, Wh"),
+    "percent": sentence("percent of it"),
+    "tare_wh": sentence("tare band, Wh"),
+    "night_elevation_deg": sentence("night from a sun below, degrees"),
+    "limit_wh": sentence("limit, Wh"),
+    "capacity_percent": sentence("percent of the capacity"),
+}
+_NAMED = {**RULES, **FIGURES}
+_NAMES = re.compile(r"(?:[a-z_]+ -?\d+(?:\.\d+)?(?:, |$))+")
 
 
 @cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple(
         (text, re.compile(re.sub(r"%\\\((\w+)\\\)s", r"(?P<\1>.+)", re.escape(text)), re.DOTALL))
-        for text in (*SENTENCES, *WORDS)
+        for text in (*SENTENCES, *WORDS, *RULES.values())
     )
 
 
 def in_words(reason: str) -> str:
     """A checker's reason in the reader's language, as far as it is known."""
-    for text, pattern in _patterns() if language() != "en" else ():
+    if language() == "en":
+        return reason
+    for text, pattern in _patterns():
         found = pattern.fullmatch(reason)
         if found:
             return str(gettext(text, **{name: in_words(value) for name, value in found.groupdict().items()}))
-    return reason
+    return _named(reason) or decimal(reason)
+
+
+def _named(reason: str) -> str | None:
+    """Rules or figures with their numbers, as "frozen 8, spike 4", in words; None for anything else."""
+    pairs = [part.split(" ") for part in reason.split(", ")] if _NAMES.fullmatch(reason) else []
+    if not pairs or any(name not in _NAMED for name, _ in pairs):
+        return None
+    return "; ".join(f"{gettext(_NAMED[name])}: {decimal(number)}" for name, number in pairs)
 
 
 def in_pieces(reason: str) -> str:
@@ -198,4 +270,5 @@ def language_of_pieces(reason: str) -> str:
 
 def language_of(reason: str) -> str:
     """The language that :func:`in_words` tells a reason in."""
-    return language() if any(pattern.fullmatch(reason) for _, pattern in _patterns()) else "en"
+    known = _named(reason) or any(pattern.fullmatch(reason) for _, pattern in _patterns())
+    return language() if known else "en"

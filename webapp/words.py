@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from babel.numbers import get_decimal_symbol
 from flask_babel import format_date, format_decimal, format_timedelta, get_locale, gettext, lazy_gettext, ngettext
 
 from oracle.domain import DeviceKind, Verdict
@@ -234,7 +235,7 @@ def figures(told: dict[str, str]) -> list[str]:
         ("coverage", gettext("coverage %(figure)s", figure="{}")),
         ("lag_minutes", gettext("best lag %(figure)s min", figure="{}")),
     ]
-    return [words.replace("{}", tame(told[key], 20)) for key, words in shown if told.get(key) not in (None, "", "None")]
+    return [words.replace("{}", decimal(tame(told[key], 20))) for key, words in shown if told.get(key) not in (None, "", "None")]
 
 
 def act(name: str | None) -> str:
@@ -263,6 +264,13 @@ def moved(name: str, contract: str, args: dict[str, Any]) -> str:
 def kwh(energy_wh: int | None) -> str:
     """Wh as kWh with three decimals and the reader's marks."""
     return "–" if energy_wh is None else str(format_decimal(Decimal(energy_wh) / 1000, "#,##0.000"))
+
+
+def decimal(figure: str) -> str:
+    """A figure as a checker wrote it ("0.815", "80%"), with the reader's decimal mark; any other text as it is."""
+    if not re.fullmatch(r"-?[0-9]+\.[0-9]+(?: ?%)?", figure):
+        return figure
+    return figure.replace(".", get_decimal_symbol(get_locale() or "en"))
 
 
 def number(value: int | None) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
+from oracle import vee
+from oracle.domain import DayState
+from oracle.store import DeviceDay, Store
 from webapp import reasons
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +88,8 @@ def held_because(path: str) -> set[str]:
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append":
             places += node.args if getattr(node.func.value, "id", "") == "reasons" else []
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Corroboration":
+            places += [one for part in node.args if isinstance(part, ast.Tuple) for one in part.elts]
         elif isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
             places += [one for part in node.value.elts if isinstance(part, ast.List) for one in part.elts]
     texts = {text for place in places if (text := told(place))}
@@ -104,12 +109,81 @@ def test_pieces_of_reasons_for_holding_a_day_are_all_among_the_texts(app, path):
         assert {piece for piece in pieces if not re.search("[а-я]", reasons.in_pieces(piece))} == set()
 
 
+def further_reasons(path: str) -> set[str]:
+    """The pieces of a module's reasons that begin with the word by which days are held, or that a balance gives."""
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))))
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    texts = {re.sub(" $", " 7", text) for node in nodes if id(node) not in parts and (text := told(node))}
+    begins = re.compile(
+        r"(missing|copied|conflict|untimely|drift|balance 7): .|(no readings|all meters|only 7|an earlier|its device) "
+    )
+    return {
+        piece.replace("7 %", "7").strip() for text in texts if begins.match(text) for piece in text.split("; ") if piece
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "least"), [("oracle/pipeline.py", 6), ("oracle/drift.py", 2), ("oracle/balance.py", 4)]
+)
+def test_further_reasons_for_holding_a_day_are_all_among_the_texts(app, path, least):
+    pieces = further_reasons(path)
+    assert len(pieces) >= least, pieces
+    with app.test_request_context("/?lang=ru"):
+        assert {piece for piece in pieces if reasons.language_of(piece) == "en"} == set()
+
+
+def test_rules_and_their_figures_are_those_of_validation(app):
+    assert {rule.name: rule.says for rule in vee.RULES} == reasons.RULES
+    tree = ast.parse((ROOT / "oracle" / "vee.py").read_text(encoding="utf-8"))
+    named = {
+        told(key)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name.startswith("_of_")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+    }
+    assert named == set(reasons.FIGURES)
+    effects = {effect.value for effect in vee.Effect}
+    with app.test_request_context("/?lang=ru"):
+        told_so = [reasons.in_words(text) for text in (*reasons.RULES.values(), *effects)]
+        assert all(re.search("[а-я]", text) for text in told_so)
+
+
+def test_in_pieces_tells_rules_and_figures_in_words(app):
+    held = "suspect: 12 slots (frozen 8, spike 4); at most 4 may be; low: far below the device's usual day (day_wh 100, usual_wh 2000, percent 5)"
+    with app.test_request_context("/?lang=es"):
+        assert reasons.in_pieces(held) == (
+            "sospechoso: 12 intervalos (el mismo valor una y otra vez: 8; muy por encima del tercero más alto del día: 4); "
+            "puede haber a lo sumo 4; demasiado poco: muy por debajo del día habitual del dispositivo "
+            "(el día, Wh: 100; un día habitual, Wh: 2000; por ciento de ello: 5)"
+        )
+        assert reasons.in_words("frozen 8, unheard 4") == "frozen 8, unheard 4"
+
+
+def test_reasons_are_translated_before_they_are_cut(fresh_world, app_of, w, tmp_path):
+    reason = "; ".join(["contradicted: correlation with irradiance is 0.39"] * 20)
+    fresh_world.register(1)
+    url = f"sqlite:///{tmp_path / 'oracle.db'}"
+    store = Store.open(url)
+    with store.session() as session:
+        session.add(DeviceDay(
+            device_id=1, start=w.FIRST_DAY, state=DayState.HELD, reason=reason, profile=w.day_record(1, w.FIRST_DAY).profile, energy_wh=0,
+            evidence=[], assessment={},
+        ))  # fmt: skip
+    store.engine.dispose()
+    client = app_of(fresh_world, oracle_database_url=url).test_client()
+    for path in ("/devices/1?lang=ru", "/devices/1/2016-07?lang=ru"):
+        content = client.get(path).text
+        assert "корреляция с освещённостью" in content and "0,39" in content and "contrad" not in content, path
+
+
 def test_in_pieces_tells_a_day_with_its_values_and_leaves_the_unknown(app):
     held = "incomplete: 27 of 96 slots have no reading; contradicted: correlation with irradiance is 0.39; at least 0.5 is needed (psm3, modelled)"
     with app.test_request_context("/?lang=es"):
         assert reasons.in_pieces(held) == (
-            "incompleto: 27 de 96 intervalos no tienen lectura; contradicho: la correlación con la irradiancia es 0.39; "
-            "se necesita al menos 0.5 (psm3, modelado)"
+            "incompleto: 27 de 96 intervalos no tienen lectura; contradicho: la correlación con la irradiancia es 0,39; "
+            "se necesita al menos 0,5 (psm3, modelado)"
         )
         assert reasons.in_pieces("spikes: nobody foresaw this; <b>") == "spikes: nobody foresaw this; <b>"
         assert (reasons.language_of_pieces(held), reasons.language_of_pieces("spikes: x")) == ("es", "en")
