@@ -184,7 +184,7 @@ def clock_shifts(days: Iterable[DayAssessment]) -> list[ClockShift]:
     found: list[ClockShift] = []
     by_device: dict[int, list[DayAssessment]] = {}
     for day in sorted(days, key=lambda one: (one.device_id, one.start)):
-        if _compared(day) is not None:
+        if compared(day) is not None:
             by_device.setdefault(day.device_id, []).append(day)
     for device_id, known in by_device.items():
         run: list[DayAssessment] = []
@@ -216,7 +216,7 @@ def _shift(run: Sequence[DayAssessment], lags: Sequence[int]) -> list[ClockShift
     return [ClockShift(run[0].device_id, minutes, run[0].start, run[-1].start + DAY_SECONDS, as_stamped, moved)]
 
 
-def _compared(day: DayAssessment) -> StationFinding | None:
+def compared(day: DayAssessment) -> StationFinding | None:
     """The station that knows most about the time of a day: a measured one before a modelled one."""
     useful = [one for one in day.corroboration.stations if any(one.expected_wh)]
     return min(useful, key=lambda one: (one.kind != "measured", one.station), default=None)
@@ -235,7 +235,7 @@ def _compared_slots(days: Sequence[DayAssessment]) -> tuple[dict[int, int], dict
     energy: dict[int, int] = {}
     expected: dict[int, float] = {}
     for day in days:
-        station = _compared(day)
+        station = compared(day)
         for slot in range(SLOTS_PER_DAY):
             at = day.start // SLOT_SECONDS + slot
             if day.profile.quality[slot] & Quality.MEASURED:

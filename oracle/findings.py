@@ -1,21 +1,22 @@
-"""What all days together show: energy balances, clocks that are constantly wrong, and what gaps probably held.
+"""What all days together show: energy balances, clocks and energies that are constantly wrong, and what gaps probably held.
 
 For reports. Nothing here changes a reading or a verdict; :func:`keep` keeps the reports in the database, for pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
-from .assessment import ClockShift, clock_shifts
+from .assessment import ClockShift, DayAssessment, clock_shifts
 from .balance import BalanceDay, balances
 from .config import OracleConfig
 from .domain import Profile
+from .drift import EnergyDrift, drifts
 from .estimation import EstimatedDay, estimate, gaps
 from .pipeline import Progress, assess_raw, no_progress
 from .protocol import unpack_profile
@@ -47,6 +48,18 @@ def clock_report(config: OracleConfig, store: Store, progress: Progress = no_pro
     return clock_shifts(day.assessment for day in assess_raw(config, store, progress))
 
 
+def drift_report(config: OracleConfig, store: Store, progress: Progress = no_progress) -> list[EnergyDrift]:
+    """Weeks and longer in which a device's energy was above or below what irradiance leads to expect, by all raw files."""
+    return _drifts(config, [day.assessment for day in assess_raw(config, store, progress)])
+
+
+def _drifts(config: OracleConfig, days: Sequence[DayAssessment]) -> list[EnergyDrift]:
+    devices = load_sites(config.sites_file).devices
+    return [
+        one for device in devices for one in drifts(device, [day for day in days if day.device_id == device.device_id])
+    ]
+
+
 def estimates(config: OracleConfig, store: Store, device_id: int | None = None) -> Iterator[EstimatedDeviceDay]:
     """Device-days with missing slots, filled as far as anything is known; of one device, or of all."""
     profiles = _profiles(store)
@@ -60,12 +73,14 @@ def estimates(config: OracleConfig, store: Store, device_id: int | None = None) 
 
 def keep(config: OracleConfig, store: Store, progress: Progress = no_progress, *, now: datetime | None = None) -> None:
     """Make all reports and keep them as those of ``now``, each in place of its last."""
+    days = [day.assessment for day in assess_raw(config, store, progress)]
     made: dict[str, list[Any]] = {
-        "clocks": [shift.to_json() for shift in clock_report(config, store, progress)],
+        "clocks": [shift.to_json() for shift in clock_shifts(days)],
+        "drifts": [drift.to_json() for drift in _drifts(config, days)],
         "balances": [day.to_json() for day in balance_report(config, store)],
         "estimates": [day.to_json() for day in estimates(config, store)],
     }
-    with store.session() as session:
+    with store.writing() as session:
         for name, content in made.items():
             session.merge(KeptReport(name=name, content=content, made_at=now or utc_now()))
 

@@ -137,6 +137,7 @@ class CorroborationPolicy:
     shift_gain: float = 0.6
     clear_sky_margin: float = 1.25
     max_above_clear_sky: int = 3
+    week_ratio: tuple[float, float] = (0.88, 1.12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Commands that say how things are and send nothing: ``status, gaps, balance, clocks, estimates, export``."""
+"""Commands that say how things are and send nothing: ``status, gaps, balance, clocks, drifts, estimates, export``."""
 
 from __future__ import annotations
 
@@ -183,6 +183,36 @@ def clocks(desk: Desk, as_json: bool) -> None:
             f"device {shift.device_id}, by `review clock {shift.device_id}`, or under file.clock_corrections, if a reviewer agrees:"
         )
         click.echo("  - " + "\n    ".join(f"{key}: {json.dumps(value)}" for key, value in shift.correction.items()))
+
+
+@cli.command("drifts")
+@json_option
+@click.pass_obj
+def show_drifts(desk: Desk, as_json: bool) -> None:
+    """Solar devices whose energy was above or below what irradiance leads to expect for a week or more.
+
+    \b
+    Example: python -m oracle drifts
+    """
+    from ..findings import drift_report
+
+    with progress_shown(as_json) as progress:
+        found = drift_report(desk.config, desk.store, progress)
+    if as_json:
+        print_json([one.to_json() for one in found])
+        return
+    rows = [
+        (
+            one.device_id,
+            utc_date(one.start),
+            utc_date(one.end),
+            one.days,
+            f"{one.ratio:.2f}",
+            "held" if one.side > 0 else "told",
+        )
+        for one in found
+    ]
+    print_table(f"Energy drifts ({len(rows)})", ("device", "from", "until", "days", "of expected", ""), rows)
 
 
 @cli.command()
