@@ -20,7 +20,8 @@ from pvanalytics.quality.irradiance import check_ghi_limits_qcrad
 
 from .domain import SLOT_SECONDS, SLOTS_PER_DAY, CorroborationResult, Profile, Quality
 from .formats import StationDay
-from .sites import CorroborationPolicy, DeviceConfig, StationConfig
+from .policies import CorroborationPolicy
+from .sites import DeviceConfig, StationConfig
 from .sun import SunDay, sun_day
 
 #: Wind at the modules. Taken alike everywhere, because few stations record it; 1 m/s more changes a day's energy by about 1 %.

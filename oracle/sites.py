@@ -8,15 +8,12 @@ explain the keys.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
@@ -24,7 +21,9 @@ from .domain import DAY_SECONDS, SLOT_SECONDS, DeviceKind, Visibility
 from .errors import ConfigError
 from .formats import FORMATS, Channel, Quantity, SourceConfig
 from .formats.base import MAX_BYTES, ClockCorrection
+from .policies import CLASSES, Policy
 from .protocol import keccak256
+from .sections import Section
 
 T = TypeVar("T")
 PACKAGE_PREFIX = "package:"
@@ -94,91 +93,6 @@ class UsualDay:
     wh_by_month: tuple[int, ...]
     history_days: int
     provenance: Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class ValidationPolicy:
-    """Thresholds of the validation rules; docs/validation.md gives reason and source of each. 0 turns a rule off."""
-
-    tare_per_mille: int = 5
-    capacity_percent: int = 110
-    night_elevation_deg: float = -2.5
-    frozen_slots: int = 4
-    interpolated_slots: int = 5
-    clipped_slots: int = 4
-    spike_per_mille: int = 1_800
-    outlier_window: int = 9
-    sum_tolerance_per_mille: int = 10
-    sum_tolerance_wh: int = 100
-    low_percent: int = 20
-    high_percent: int = 300
-    linear_slots: int = 8
-    certify_estimated: bool = False
-    max_suspect_slots: int = 4
-
-
-@dataclass(frozen=True, slots=True)
-class CorroborationPolicy:
-    """Thresholds of corroboration; docs/validation.md gives reason and confusion figures."""
-
-    required: bool = True
-    daylight_elevation_deg: float = 5.0
-    min_coverage: float = 0.8
-    max_implausible_irradiance: float = 0.1
-    clear_sky_index: float = 0.8
-    clear_ratio: tuple[float, float] = (0.7, 1.2)
-    cloudy_ratio: tuple[float, float] = (0.7, 1.45)
-    unfitted_ratio: tuple[float, float] = (0.5, 1.5)
-    min_history_days: int = 20
-    assumed_performance: float = 0.85
-    min_correlation: float = 0.5
-    max_lag_slots: int = 8
-    shift_slots: int = 3
-    shift_gain: float = 0.6
-    clear_sky_margin: float = 1.25
-    max_above_clear_sky: int = 3
-    week_ratio: tuple[float, float] = (0.88, 1.12)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What is asked of one class of devices before a day is certified."""
-
-    name: str
-    validation: ValidationPolicy = field(default_factory=ValidationPolicy)
-    corroboration: CorroborationPolicy = field(default_factory=CorroborationPolicy)
-
-    def terms(self) -> dict[str, int | str]:
-        """All thresholds by name as integers and texts, as an archive's manifest takes them."""
-        named = {"policy": self.name} | {
-            f"{part}.{key}": value
-            for part, thresholds in (("validation", self.validation), ("corroboration", self.corroboration))
-            for key, value in asdict(thresholds).items()
-        }
-        return {key: int(value) if isinstance(value, int) else _written(value) for key, value in named.items()}
-
-
-#: Thresholds that a policy starts from, by the class of devices it says it is ``for``. Patterns that betray a
-#: broken logger of a solar array (equal values, straight lines, plateaus) are everyday life of a load or a battery,
-#: and no irradiance vouches for what the sun does not make.
-CLASSES: dict[str, Policy] = {
-    "solar": Policy("solar"),
-    "generation": Policy(
-        "generation",
-        ValidationPolicy(frozen_slots=0, interpolated_slots=0, outlier_window=0),
-        CorroborationPolicy(required=False),
-    ),
-    "consumption": Policy(
-        "consumption",
-        ValidationPolicy(frozen_slots=0, interpolated_slots=0, clipped_slots=0, outlier_window=0),
-        CorroborationPolicy(required=False),
-    ),
-    "storage": Policy(
-        "storage",
-        ValidationPolicy(frozen_slots=0, interpolated_slots=0, clipped_slots=0, spike_per_mille=0, outlier_window=0),
-        CorroborationPolicy(required=False),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,10 +248,6 @@ class SitesConfig:
         )
 
 
-def _written(value: str | float | tuple[float, float]) -> str:
-    return " to ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
-
-
 def source_folder(folder: str, base: Path | None = None) -> Path:
     """The folder a configuration names: relative to ``base``, or inside an installed package (``package:NAME/FOLDER``)."""
     if not folder.startswith(PACKAGE_PREFIX):
@@ -358,7 +268,7 @@ def load_sites(file: Path | str) -> SitesConfig:
         raise ConfigError(f"{file} is not there") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
         raise ConfigError(f"{file} is not readable: {' '.join(str(fault).split())}") from None
-    top = _Node(str(file), "", document)
+    top = Section(str(file), "", document)
     folder = top.text("folder")
     sites = {key: _site(key, node) for key, node in top.named("sites").items()}
     policies = {"default": Policy("default")} | {
@@ -389,7 +299,7 @@ def load_sites(file: Path | str) -> SitesConfig:
 # -- sections of the file ---------------------------------------------------------------------------
 
 
-def _site(key: str, node: _Node) -> Site:
+def _site(key: str, node: Section) -> Site:
     site = Site(
         key=key,
         name=node.text("name"),
@@ -405,11 +315,11 @@ def _site(key: str, node: _Node) -> Site:
     return site
 
 
-def _provenance(node: _Node) -> Provenance:
+def _provenance(node: Section) -> Provenance:
     return Provenance(Basis(node.choice("basis", [basis.value for basis in Basis])), node.text("source"))
 
 
-def _policy(key: str, node: _Node) -> Policy:
+def _policy(key: str, node: Section) -> Policy:
     base = CLASSES[node.choice("for", list(CLASSES), default="solar")]
     policy = Policy(
         key,
@@ -420,7 +330,7 @@ def _policy(key: str, node: _Node) -> Policy:
     return policy
 
 
-def _thresholds(node: _Node, defaults: T) -> T:
+def _thresholds(node: Section, defaults: T) -> T:
     """Thresholds that differ from the defaults; each must be of its default's type."""
     given: dict[str, Any] = {}
     for one in fields(defaults):  # type: ignore[arg-type]
@@ -437,7 +347,7 @@ def _thresholds(node: _Node, defaults: T) -> T:
     return type(defaults)(**given)
 
 
-def _station(key: str, node: _Node) -> StationConfig:
+def _station(key: str, node: Section) -> StationConfig:
     source = _source(node.section("file"))
     names = [channel.name for channel in source.channels]
     station = StationConfig(
@@ -456,7 +366,7 @@ def _station(key: str, node: _Node) -> StationConfig:
 
 
 def _device(
-    node: _Node, sites: dict[str, Site], policies: dict[str, Policy], stations: dict[str, StationConfig]
+    node: Section, sites: dict[str, Site], policies: dict[str, Policy], stations: dict[str, StationConfig]
 ) -> DeviceConfig:
     capacity, meter, file = node.section("capacity"), node.section("meter"), node.section("file")
     source_provenance = _provenance(file)
@@ -504,19 +414,19 @@ def _device(
     return device
 
 
-def _orientation(node: _Node) -> Orientation:
+def _orientation(node: Section) -> Orientation:
     return Orientation(node.number("tilt_deg", 0, 90), node.number("azimuth_deg", 0, 360), _provenance(node))
 
 
-def _performance(node: _Node) -> Performance:
+def _performance(node: Section) -> Performance:
     return Performance(node.number("ratio", 0.05, 2), node.whole("history_days"), _provenance(node))
 
 
-def _usual_day(node: _Node) -> UsualDay:
+def _usual_day(node: Section) -> UsualDay:
     return UsualDay(tuple(node.wholes("wh_by_month", 12)), node.whole("history_days", least=1), _provenance(node))
 
 
-def _balance(key: str, node: _Node, known: list[int]) -> BalanceConfig:
+def _balance(key: str, node: Section, known: list[int]) -> BalanceConfig:
     feeder = node.whole("feeder", least=1)
     balance = BalanceConfig(
         name=key,
@@ -539,7 +449,7 @@ def _balance(key: str, node: _Node, known: list[int]) -> BalanceConfig:
     return balance
 
 
-def _clock_correction(node: _Node) -> ClockCorrection:
+def _clock_correction(node: Section) -> ClockCorrection:
     correction = ClockCorrection(
         start=node.moment("from"),
         end=node.moment("until") if node.has("until") else None,
@@ -575,7 +485,7 @@ def _with_clock(device: DeviceConfig, decided: Mapping[int, tuple[ClockCorrectio
     return replace(device, source=source)
 
 
-def _optional(node: _Node, key: str, build: Callable[[_Node], T]) -> T | None:
+def _optional(node: Section, key: str, build: Callable[[Section], T]) -> T | None:
     if not node.has(key):
         return None
     section = node.section(key)
@@ -584,7 +494,7 @@ def _optional(node: _Node, key: str, build: Callable[[_Node], T]) -> T | None:
     return built
 
 
-def _source(node: _Node) -> SourceConfig:
+def _source(node: Section) -> SourceConfig:
     source = SourceConfig(
         format=node.choice("format", list(FORMATS)),
         files=tuple(node.texts("names", least=1)),
@@ -625,7 +535,7 @@ def _source(node: _Node) -> SourceConfig:
     return source
 
 
-def _channel(key: str, node: _Node) -> Channel:
+def _channel(key: str, node: Section) -> Channel:
     channel = Channel(
         name=key,
         column=node.text("column", empty=True),
@@ -641,7 +551,7 @@ def _channel(key: str, node: _Node) -> Channel:
     return channel
 
 
-def _factor(node: _Node) -> EmissionFactorConfig:
+def _factor(node: Section) -> EmissionFactorConfig:
     factor = EmissionFactorConfig(
         grid_zone=node.text("grid_zone", pattern=r"[!-~]{1,16}", called="1 to 16 ASCII characters"),
         year=node.whole("year", least=1970, most=9999),
@@ -660,142 +570,7 @@ def _found(many: tuple[T, ...], wanted: Callable[[T], bool], otherwise: str) -> 
     raise ConfigError(otherwise)
 
 
-def _unique(top: _Node, key: str, what: str, values: list[Any]) -> None:
+def _unique(top: Section, key: str, what: str, values: list[Any]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise ConfigError(f"{top.file}: {key}: {what} {value!r} stands more than once")
-
-
-class _Node:
-    """A mapping of the file, read key by key; what is left over at the end was misspelt."""
-
-    def __init__(self, file: str, path: str, value: Any):
-        self.file, self._path = file, path
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{file}: {path or 'the file'} must be a mapping of names to values")
-        self._left = dict(value)
-
-    def _called(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
-
-    def fault(self, key: str, expected: str) -> ConfigError:
-        return ConfigError(f"{self.file}: {self._called(key)} must be {expected}")
-
-    def has(self, key: str) -> bool:
-        return self._left.get(key) is not None
-
-    def _take(self, key: str, default: Any = None) -> Any:
-        value = self._left.pop(key, None)
-        return default if value is None else value
-
-    def text(
-        self,
-        key: str,
-        *,
-        default: str | None = None,
-        empty: bool = False,
-        pattern: str | None = None,
-        called: str = "a text",
-    ) -> str:
-        value = self._take(key, default)
-        if not isinstance(value, str) or not (empty or value) or pattern and not re.fullmatch(pattern, value):
-            raise self.fault(key, called)
-        return value
-
-    def texts(self, key: str, *, least: int = 0, empty: bool = False) -> list[str]:
-        value = self._take(key, [])
-        if (
-            not isinstance(value, list)
-            or len(value) < least
-            or not all(isinstance(one, str) and (one or empty) for one in value)
-        ):
-            raise self.fault(key, "a list of texts" + (" with at least one" if least else ""))
-        return value
-
-    def choice(self, key: str, choices: list[str], default: str | None = "") -> Any:
-        value = self._take(key, default)
-        if value is None:
-            return None
-        if value not in choices:
-            raise self.fault(key, "one of " + ", ".join(choices))
-        return value
-
-    def wholes(self, key: str, count: int | None = None, *, least: int = 0, most: int = 2**63 - 1) -> list[int]:
-        value = self._take(key, [])
-        sound = isinstance(value, list) and (len(value) == count if count else value)
-        if not sound or not all(type(one) is int and least <= one <= most for one in value):
-            raise self.fault(key, f"a list of {count or 'one or more'} whole numbers from {least} to {most}")
-        return list(value)
-
-    def flag(self, key: str, default: bool | None = None) -> bool:
-        value = self._take(key, default)
-        if not isinstance(value, bool):
-            raise self.fault(key, "true or false")
-        return value
-
-    def whole(self, key: str, *, default: int | None = None, least: int = 0, most: int = 2**63 - 1) -> int:
-        value = self._take(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.fault(key, f"a whole number from {least} to {most}")
-        return value
-
-    def number(self, key: str, least: float = -1e9, most: float = 1e9, *, default: float | None = None) -> float:
-        value = self._take(key, default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise self.fault(key, f"a number from {least:g} to {most:g}")
-        return float(value)
-
-    def band(self, key: str, default: tuple[float, float]) -> tuple[float, float]:
-        value = self._take(key, list(default))
-        sound = (
-            isinstance(value, list)
-            and len(value) == 2
-            and all(isinstance(one, int | float) and not isinstance(one, bool) for one in value)
-        )
-        if not sound or not 0 <= value[0] < value[1]:
-            raise self.fault(key, "two rising numbers, such as [0.7, 1.2]")
-        return float(value[0]), float(value[1])
-
-    def zone(self, key: str) -> ZoneInfo:
-        name = self.text(key, called="an IANA time zone such as America/Denver")
-        try:
-            return ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise self.fault(key, "an IANA time zone such as America/Denver") from None
-
-    def offset(self, key: str) -> int | None:
-        if not self.has(key):
-            return None
-        match = re.fullmatch(r"([+-])(\d\d):(\d\d)", self.text(key, called='an offset such as "-07:00", in quotes'))
-        if not match or int(match[2]) > 14 or int(match[3]) > 59:
-            raise self.fault(key, 'an offset such as "-07:00", in quotes')
-        return (-1 if match[1] == "-" else 1) * (int(match[2]) * 3600 + int(match[3]) * 60)
-
-    def moment(self, key: str) -> int:
-        text = self.text(key, called='a UTC time such as "2016-07-01T00:00:00Z", in quotes')
-        try:
-            moment: datetime | None = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise self.fault(key, 'a UTC time such as "2016-07-01T00:00:00Z", in quotes')
-        return int(moment.astimezone(UTC).timestamp())
-
-    def section(self, key: str) -> _Node:
-        return _Node(self.file, self._called(key), self._take(key, {}))
-
-    def named(self, key: str, *, least: int = 1) -> dict[str, _Node]:
-        value = self._take(key, {})
-        if not isinstance(value, dict) or len(value) < least:
-            raise self.fault(key, "a mapping of names to sections")
-        return {str(name): _Node(self.file, f"{self._called(key)}.{name}", one) for name, one in value.items()}
-
-    def several(self, key: str, *, least: int = 1) -> list[_Node]:
-        value = self._take(key, [])
-        if not isinstance(value, list) or len(value) < least:
-            raise self.fault(key, "a list of sections")
-        return [_Node(self.file, f"{self._called(key)}[{index}]", one) for index, one in enumerate(value)]
-
-    def close(self) -> None:
-        if self._left:
-            raise ConfigError(f"{self.file}: unknown key {', '.join(self._called(key) for key in self._left)}")

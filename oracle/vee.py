@@ -18,7 +18,8 @@ import numpy as np
 from .domain import MAX_SLOT_WH, SLOT_SECONDS, SLOTS_PER_DAY, Profile, Quality
 from .formats import DaySlots, RegisterSpan
 from .formats.slots import MICRO_J_PER_WH
-from .sites import DeviceConfig, Policy, ValidationPolicy
+from .policies import Policy, ValidationPolicy
+from .sites import DeviceConfig
 from .sun import sun_day
 from .units import whole_wh
 

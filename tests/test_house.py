@@ -25,6 +25,8 @@ LAYERS = (
     {"domain", "errors", "units", "protocol"},
     {
         "formats",
+        "sections",
+        "policies",
         "sites",
         "sun",
         "vee",

@@ -11,8 +11,9 @@ from oracle.assessment import assess
 from oracle.domain import DayState, DeviceKind, Profile, Quality
 from oracle.estimation import Method, estimate, fill_short_gaps, gaps, like_days, usual_day_wh
 from oracle.formats import DaySlots
+from oracle.policies import CLASSES
 from oracle.protocol import pack_profile
-from oracle.sites import CLASSES, load_sites
+from oracle.sites import load_sites
 
 START = 1_467_417_600  # Saturday, 2016-07-02T00:00:00Z; at SERF 76 is noon
 DAY = 86_400

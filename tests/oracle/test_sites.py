@@ -10,8 +10,8 @@ from eth_hash.auto import keccak
 from oracle.domain import DeviceKind, Visibility
 from oracle.errors import ConfigError
 from oracle.formats import ClockCorrection
-from oracle.protocol import manifest_bytes
-from oracle.sites import Basis, ValidationPolicy, load_sites, source_folder
+from oracle.policies import ValidationPolicy
+from oracle.sites import Basis, load_sites, source_folder
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_sites.yaml"
 
@@ -116,16 +116,6 @@ def test_load_sites_usual_day_and_clock_corrections_are_typed(document, load):
     device = load().device(1)
     assert device.usual_day.wh_by_month == tuple(range(12))
     assert device.source.clock_corrections == (ClockCorrection(1_470_009_600, None, -1800, "clock 30 min slow"),)
-
-
-def test_policy_terms_fit_a_manifest():
-    terms = load_sites(DEMO).device(1).policy.terms()
-    assert terms["policy"] == "rooftop-pv"
-    assert terms["validation.tare_per_mille"] == 5
-    assert terms["validation.night_elevation_deg"] == "-2.5"
-    assert terms["corroboration.required"] == 1
-    assert terms["corroboration.clear_ratio"] == "0.7 to 1.2"
-    manifest_bytes(terms)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from oracle.assessment import assess
 from oracle.domain import DayState, DeviceKind, Quality
 from oracle.formats import DaySlots, RegisterSpan
+from oracle.policies import CLASSES, Policy, ValidationPolicy
 from oracle.protocol import pack_profile
-from oracle.sites import CLASSES, Basis, Policy, Provenance, UsualDay, ValidationPolicy, load_sites
+from oracle.sites import Basis, Provenance, UsualDay, load_sites
 from oracle.vee import RULES, Effect, slot_matrix, validate
 
 START = 1_467_417_600  # 2016-07-02T00:00:00Z; at SERF 28 is local midnight, 76 is noon

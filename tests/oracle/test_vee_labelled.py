@@ -12,7 +12,8 @@ from pvanalytics.features import clipping
 from pvanalytics.quality import gaps, outliers
 
 from oracle.formats import DaySlots
-from oracle.sites import ValidationPolicy, load_sites
+from oracle.policies import ValidationPolicy
+from oracle.sites import load_sites
 from oracle.vee import above_capacity, clipped, frozen, interpolated, negative, outlier, slot_matrix, spike
 
 ROOT = Path(__file__).parents[2]
