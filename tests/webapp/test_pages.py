@@ -243,6 +243,8 @@ def test_search_finds_each_kind_of_name(client, world, paths):
         "SERF East": "/devices/1",
         "1-20160701": f"/certificates/{token}",
         "1-2016-US-0": paths["outcome"],
+        str(world.done["outcome"]): paths["outcome"],
+        world.account(2).lower(): f"/accounts/{world.account(2)}",
     }
     for text, target in cases.items():
         answer = client.get("/search", query_string={"q": text})
@@ -260,6 +262,8 @@ def test_search_finds_each_kind_of_name(client, world, paths):
         "<script>alert(1)</script>",
         "0x",
         "",
+        # An address whose letters are cased both ways and not as its checksum asks is mistyped.
+        "0x" + world.account(2)[2:].swapcase(),
     ):
         answer = client.get("/search", query_string={"q": nothing})
         assert answer.status_code == 200 and "<script>alert" not in answer.text
@@ -269,7 +273,7 @@ def test_pages_of_what_is_not_there_answer_404_in_their_form(client):
     zeros = "0x" + "00" * 32
     for path in ("/nothing", "/devices/99", "/devices/abc", f"/batches/{zeros}", "/batches/0x12", f"/certificates/{zeros}",
                  f"/transactions/{zeros}", "/retirements/certificate/99", "/retirements/other/1", f"/retirements/certificate/{10**30}",
-                 f"/outcomes/{zeros}", "/accounts/0x12", f"/checks/{zeros}/1/0", "/checks/jobs/999", "/devices/1?day=yesterday"):  # fmt: skip
+                 f"/outcomes/{zeros}", "/accounts/0x12", "/accounts/0xF39fd6e51aad88F6F4ce6aB8827279cffFb92266", f"/checks/{zeros}/1/0", "/checks/jobs/999", "/devices/1?day=yesterday"):  # fmt: skip
         assert client.get(path).status_code == 404, path
         stem, _, query = path.partition("?")
         twin = client.get(f"{stem}.json?{query}")

@@ -61,7 +61,7 @@ def test_portfolio_of_outcomes_marks_estimates(client, world):
 
 
 def test_portfolio_of_a_stranger_is_empty_and_of_nonsense_is_not_there(client):
-    found = model(client, "0x" + "Ab" * 20)
+    found = model(client, "0x" + "ab" * 20)
     assert found["certificates"] == found["issuable"] == found["allowances"] == []
     assert client.get("/portfolio/0x12").status_code == 404
 

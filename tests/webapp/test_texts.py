@@ -78,6 +78,24 @@ def test_texts_of_other_languages_are_not_english():
         assert not same, same[:5]
 
 
+#: Words that would name by a second name what the other texts of a language call otherwise: chain, to notarize, kWh.
+SECOND_NAMES = {
+    "ru": r"заверен|Вт·ч|\bцеп(?:ь|и|очк)",
+    "es": r"certificaci[oó]n notarial|blockchain|kW·h",
+    "en": r"blockchain|attest",
+}
+#: A chain of batches is no network.
+CHAINS_OF_BATCHES = {"Head of the chain of batches", "Final: chained, certificates can be issued from it"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_have_one_name_for_one_thing(language):
+    texts = {key: text for key, text in catalogue_of(language)._catalog.items() if key not in CHAINS_OF_BATCHES}
+    assert [
+        text for text in texts.values() if isinstance(text, str) and re.search(SECOND_NAMES[language], text, re.I)
+    ] == []
+
+
 def test_verdict_words_differ_in_every_language(app):
     for language in ("en", "es", "ru"):
         with app.test_request_context(f"/?lang={language}"):

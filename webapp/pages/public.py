@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apiflask.fields import Boolean, Integer
-from eth_utils.address import is_address, is_checksum_formatted_address, to_checksum_address
+from eth_utils.address import is_address, is_checksum_address, to_checksum_address
 from flask import abort, redirect, render_template, request, url_for
 from flask_babel import gettext
 from werkzeug.wrappers import Response
@@ -41,8 +41,15 @@ def hash_of(text: str) -> str:
     return value
 
 
+def is_sound_address(text: str) -> bool:
+    """Whether an address is written in one case, or in both as its checksum asks: anything else is mistyped."""
+    return bool(is_address(text)) and (
+        text[2:] in (text[2:].lower(), text[2:].upper()) or bool(is_checksum_address(text))
+    )
+
+
 def address_of(text: str) -> str:
-    if not is_address(text):
+    if not is_sound_address(text):
         abort(404)
     return str(to_checksum_address(text))
 
@@ -591,7 +598,7 @@ def _found(text: str) -> list[dict[str, str]]:
     def add(kind: str, name: str, endpoint: str, **values: Any) -> None:
         results.append({"kind": kind, "name": name, "url": url_for(f"public.{endpoint}", **values)})
 
-    if is_address(text) and (text == text.lower() or is_checksum_formatted_address(text)):
+    if is_sound_address(text):
         add(gettext("Account"), text, "account", address=to_checksum_address(text))
     value = text.lower()
     value = value if value.startswith("0x") else "0x" + value
@@ -619,8 +626,13 @@ def _found(text: str) -> list[dict[str, str]]:
             )
     if text.isdecimal() and len(text) <= 78:
         as_id = f"0x{int(text):064x}"
-        if len(text) > 20 and len(as_id) == 66 and ask.one("SELECT 1 FROM issuance WHERE id = ? LIMIT 1", as_id):
-            add(gettext("Certificate"), as_id, "certificate", token=as_id)
+        for noun, kind, sql in (
+            ("certificate", gettext("Certificate"), "SELECT 1 FROM issuance WHERE id = ? LIMIT 1"),
+            ("outcome", gettext("Mitigation outcome"), "SELECT 1 FROM conversion WHERE outcome_id = ? LIMIT 1"),
+        ):
+            # Wallets show an id so.
+            if len(text) > 20 and len(as_id) == 66 and ask.one(sql, as_id):
+                add(kind, as_id, noun, token=as_id)
         if ask.device(text):
             add(gettext("Device"), services().facts.name(text) or text, "device", device_id=text)
         if len(text) < 19:
