@@ -181,6 +181,7 @@ class OracleConfig:
     ``key`` signs as a witness and sends transactions; None means dry run: nothing can be signed or sent.
     ``review_key`` is the collaborator's at this machine; ``reviewers`` are those whose decisions count.
     In ``decisions_folder`` decisions wait that were signed elsewhere, as in the web app; None: none are looked for.
+    Into ``replies_folder`` answers to messages of layout 80020 are written; None: none are.
     ``witnesses`` are asked for signatures; a witness answers the ``coordinators`` alone, on ``listen`` (host:port), and
     lets figures of floating point differ from its own by ``verdict_tolerance``. ``metrics_listen`` (host:port) is where
     the watching oracle serves its metrics.
@@ -203,6 +204,7 @@ class OracleConfig:
     metrics_listen: str | None = None
     sources: tuple[SourceAccess, ...] = ()
     decisions_folder: Path | None = None
+    replies_folder: Path | None = None
 
     @classmethod
     def load(cls, file: Path | str) -> OracleConfig:
@@ -242,6 +244,7 @@ class OracleConfig:
             verdict_tolerance=top.fraction("verdict_tolerance", 0.001),
             sources=_sources(top),
             decisions_folder=top.path_or_none("decisions_folder"),
+            replies_folder=top.path_or_none("replies_folder"),
         )
         network.close()
         top.close()

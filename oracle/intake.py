@@ -18,7 +18,6 @@ from typing import Any
 import orjson
 import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 from .archive import write_whole
 from .assessment import assess, device_days
@@ -30,6 +29,7 @@ from .errors import RefusedInput, StoreError
 from .formats import Parsed, RefusedRow, SourceConfig, read
 from .formats.base import MAX_BYTES
 from .formats.survey import FoundColumn, survey
+from .replies import answer
 from .sites import SitesConfig, load_sites
 from .slotcache import read_cached
 from .store import DeviceDay, RawFile, Store, crash_point, utc_now
@@ -179,25 +179,24 @@ def _ingest_file(config: OracleConfig, sites: SitesConfig, store: Store, file: P
 def _ingest(
     config: OracleConfig, sites: SitesConfig, store: Store, name: str, content: Callable[[], bytes]
 ) -> IngestedFile:
-    sha256 = ""
+    sha256, data = "", b""
     try:
         data = content()
         sha256 = hashlib.sha256(data).hexdigest()
         parsed = _read(sites, data, name)
     except RefusedInput as refusal:
         log.warning("file refused", file=name, reason=refusal.reason, line=refusal.line)
+        _answer(config, sites, name, data, refusal)
         return IngestedFile(name, sha256, refusal=str(refusal))
     kept = config.raw_folder / sha256
     if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != sha256:
         config.raw_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(kept, data, 0o600)
     crash_point(16)
-    with store.session() as session:
-        before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
-    new = {source: one for source, one in parsed.items() if source not in before}
+    new = _record_file(store, sites, name, kept, len(data), parsed)
     if new:
-        _record_file(store, sites, name, sha256, len(data), new, _labelled(kept, name))
-        log.info("file taken", file=name, sha256=sha256, sources=sorted(new))
+        log.info("file taken", file=name, sha256=sha256, sources=new)
+    _answer(config, sites, name, data, parsed)
     return _described(sites, name, sha256, parsed, known=not new)
 
 
@@ -227,44 +226,58 @@ def take_again(config: OracleConfig, store: Store, kept: Path, name: str) -> Non
 
 
 def _record_file(
-    store: Store,
-    sites: SitesConfig,
-    name: str,
-    sha256: str,
-    size_bytes: int,
-    parsed: Mapping[str, Parsed],
-    received_at: datetime,
+    store: Store, sites: SitesConfig, name: str, kept: Path, size_bytes: int, parsed: Mapping[str, Parsed]
+) -> list[str]:
+    """Enter what sources make of a raw file, and the name under which it came; the sources that had not taken it before."""
+    named, sha256 = sources(sites), kept.name
+    # Alone: another process may be taking the same bytes, under this name or another.
+    with store.writing() as session:
+        before = set(session.scalars(select(RawFile.source).where(RawFile.sha256 == sha256)))
+        new = {source: one for source, one in parsed.items() if source not in before}
+        received_at = _labelled(kept, name) if new else utc_now()
+        for source, one in new.items():
+            session.add(
+                RawFile(
+                    sha256=sha256,
+                    source=source,
+                    name=name,
+                    format=named[source].format,
+                    size_bytes=size_bytes,
+                    rows_used=one.used,
+                    rows_refused=len(one.refused),
+                    received_at=received_at,
+                )
+            )
+            session.flush()
+            crash_point(17)
+            session.add_all(
+                RefusedRowRecord(sha256=sha256, source=source, line=row.line, text=row.text, reason=row.reason)
+                for row in one.refused
+            )
+    return sorted(new)
+
+
+def _answer(
+    config: OracleConfig, sites: SitesConfig, name: str, data: bytes, outcome: Mapping[str, Parsed] | RefusedInput
 ) -> None:
+    """Answer a message of layout 80020, if it is one and answers are wanted."""
     named = sources(sites)
-    try:
-        with store.session() as session:
-            for source, one in parsed.items():
-                session.add(
-                    RawFile(
-                        sha256=sha256,
-                        source=source,
-                        name=name,
-                        format=named[source].format,
-                        size_bytes=size_bytes,
-                        rows_used=one.used,
-                        rows_refused=len(one.refused),
-                        received_at=received_at,
-                    )
-                )
-                session.flush()
-                crash_point(17)
-                session.add_all(
-                    RefusedRowRecord(sha256=sha256, source=source, line=row.line, text=row.text, reason=row.reason)
-                    for row in one.refused
-                )
-    except IntegrityError:
-        log.info("file taken by another process at the same moment", sha256=sha256)
+    asking = [key for key in _fitting(sites, name) if named[key].format == "80020"]
+    if config.replies_folder and asking and data:
+        outcomes = [outcome] if isinstance(outcome, RefusedInput) else [outcome[key] for key in asking]
+        answer(config.replies_folder, name, data, outcomes)
+
+
+def _fitting(sites: SitesConfig, name: str) -> list[str]:
+    """The sources whose name patterns a file fits."""
+    return [
+        key for key, source in sources(sites).items() if any(fnmatchcase(name, pattern) for pattern in source.files)
+    ]
 
 
 def _read(sites: SitesConfig, data: bytes, name: str) -> dict[str, Parsed]:
     """The file as read by each source whose name patterns it fits."""
-    named = sources(sites)
-    fitting = [key for key, source in named.items() if any(fnmatchcase(name, pattern) for pattern in source.files)]
+    named, fitting = sources(sites), _fitting(sites, name)
     if not fitting:
         patterns = sorted({pattern for source in named.values() for pattern in source.files})
         raise RefusedInput(

@@ -57,6 +57,7 @@ LAYERS = (
     },
     {
         "checks",
+        "replies",
         "intake",
         "sources",
         "pipeline",
