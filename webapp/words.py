@@ -364,7 +364,7 @@ def token_name(token: str, kind: str = "certificates") -> str:
         return f"{value >> 224}-{value >> 208 & 0xFFFF}-{tame(country)}-{value >> 128 & (1 << 64) - 1}"
     start, duration = value >> 152 & (1 << 40) - 1, value >> 120 & (1 << 32) - 1
     whole_day = start % 86_400 == 0 and duration == 86_400
-    return f"{value >> 192}-{datetime.fromtimestamp(start, UTC).strftime('%Y%m%d' if whole_day else '%Y%m%dT%H%M')}"
+    return f"{value >> 192}-{moment(start).strftime('%Y%m%d' if whole_day else '%Y%m%dT%H%M')}"
 
 
 def tame(value: Any, longest: int = LONGEST_TEXT) -> str:

@@ -7,6 +7,7 @@ from bs4 import BeautifulSoup
 
 from webapp.app import CSP
 from webapp.index import hex_id
+from webapp.refusals import refusal
 
 
 def soup(answer) -> BeautifulSoup:
@@ -203,7 +204,28 @@ def test_transaction_page_of_a_reverted_one_names_the_error(client, world):
     world.w3.eth.wait_for_transaction_receipt(tx, poll_latency=0.01)
     path = f"/transactions/{world.w3.to_hex(tx)}"
     assert client.get(f"{path}.json").json["transaction"]["live"]["reason"] == {"name": "AmountZero", "args": {}}
-    assert "AmountZero" in words_of(client.get(path))
+    page = words_of(client.get(path))
+    assert "An amount of 0 cannot be moved or retired. AmountZero" in page
+    assert "Количество 0" in words_of(client.get(f"{path}?lang=ru"))
+
+
+@pytest.mark.parametrize(("contract", "name", "args", "told"), [
+    ("EnergyCertificate", "ERC1155InsufficientBalance",
+     {"sender": "0x" + "ab" * 20, "balance": 1_500, "needed": 2_000, "tokenId": str(1 << 192 | 1_467_331_200 << 152 | 86_400 << 120)},
+     "0xabab…abab holds 1.500 kWh of 1-20160701, and 2.000 kWh are needed."),
+    ("MitigationOutcome", "FactorMissing", {"gridZone": "0x" + b"RMPA".hex().ljust(32, "0"), "year": 2016},
+     "No emission factor is published for grid zone RMPA in 2016."),
+    ("EnergyCertificate", "SlotAlreadyCertified", {"deviceId": 1, "start": 1_467_331_200},
+     "Device 1 is certified already for the time from 2016-07-01 00:00:00 UTC."),
+    ("EnergyCertificate", "ERC1155InsufficientBalance", {"sender": "0x", "balance": 0, "needed": 1, "tokenId": str(2**256 - 1)},
+     "0x holds 0.000 kWh of 0xffff…ffff, and 0.001 kWh are needed."),
+    ("EnergyCertificate", "ERC1155InsufficientBalance", {"sender": "0x", "balance": 0, "needed": 1, "tokenId": str(2**256 - 2**120)},
+     "0x holds 0.000 kWh of 18446744073709551615-99991231T2359, and 0.001 kWh are needed."),
+    ("EnergyCertificate", "Unheard", {"field": "<b>"}, ""),
+])  # fmt: skip
+def test_refusal_tells_an_error_with_its_figures(app, contract, name, args, told):
+    with app.test_request_context("/?lang=en"):
+        assert refusal(contract, name, args) == told
 
 
 def test_outcome_pages_mark_estimate_and_illustrative_factor(client, paths, world):

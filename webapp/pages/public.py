@@ -23,12 +23,13 @@ from ..explorer import OUTCOME, TOKENS
 from ..node import NodeRefused
 from ..queries import DAY, Row
 from ..readings import day_profile, device_days, figures
+from ..refusals import refusal
 from ..said import METHODS, SAID, VERSION, operator_says, versions
 from ..tables import CHECKS
 from . import Listing, Model, Pages
 
 pages = Pages("public")
-pages.html.app_context_processor(lambda: {"estimate_methods": METHODS})
+pages.html.app_context_processor(lambda: {"estimate_methods": METHODS, "refusal": refusal})
 
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
