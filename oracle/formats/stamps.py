@@ -18,6 +18,8 @@ class Stamps:
         if source.utc_offset_seconds is not None:
             self._zone = timezone(timedelta(seconds=source.utc_offset_seconds))
         self._seen_twice_an_hour: set[Hashable] = set()
+        self._last: dict[Hashable, datetime] = {}
+        self._falling: set[Hashable] = set()
 
     @property
     def has_seasons(self) -> bool:
@@ -46,7 +48,7 @@ class Stamps:
         """UTC seconds of a moment.
 
         ``summer`` is what the file says about it; where it says nothing, the first of an hour that comes twice is summer
-        time, separately for each ``key`` (the device).
+        time, separately for each ``key`` (the device). In a file whose stamps fall nobody could tell: RowRefusal.
         """
         try:
             if moment.tzinfo is None:
@@ -74,6 +76,7 @@ class Stamps:
             if summer:
                 raise RowRefusal(f"stamp {text[:40]!r} is marked as summer time, but the source states a fixed offset")
             return local
+        before, self._last[key] = self._last.get(key), moment
         if local.utcoffset() == local.replace(fold=1).utcoffset():
             if summer is not None and summer != bool(local.dst()):
                 season = "summer" if summer else "winter"
@@ -86,5 +89,11 @@ class Stamps:
         # The hour that comes twice when clocks go back: the file's first is summer time, its second is not.
         if (key, moment) in self._seen_twice_an_hour:
             return local.replace(fold=1)
+        if before is not None and before > moment:
+            self._falling.add(key)
+        if key in self._falling:
+            raise RowRefusal(
+                f"stamp {text[:40]!r} lies in an hour that comes twice, and the rows before it do not rise: it may be either"
+            )
         self._seen_twice_an_hour.add((key, moment))
         return local

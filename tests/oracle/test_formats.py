@@ -149,6 +149,33 @@ def test_read_local_day_with_clock_change_keeps_every_quarter_hour_apart(date, h
     assert parsed.series[0].starts == tuple(int(moment.timestamp()) for moment in moments)
 
 
+def test_read_local_hour_that_comes_twice_in_rows_that_fall_is_refused():
+    zone = ZoneInfo("America/Denver")
+    midnight = datetime(2016, 11, 6, tzinfo=zone).astimezone(UTC)
+    moments = [midnight + timedelta(minutes=15 * n) for n in reversed(range(100))]
+    rows = [(moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"), "1") for moment in moments]
+    parsed = read(text(rows), source(utc_offset_seconds=None, timezone=zone), "a.csv")
+    # 01:00 to 02:00 comes twice: of 88 rows above it and four below nobody doubts the time.
+    assert [row.line for row in parsed.refused] == list(range(2 + 88, 2 + 96))
+    assert {"may be either" in row.reason for row in parsed.refused} == {True}
+    assert parsed.series[0].starts == tuple(
+        int(moment.timestamp()) for moment in reversed(moments) if moment not in moments[88:96]
+    )
+
+
+def test_read_local_hour_that_comes_twice_and_lost_a_row_moves_no_other():
+    zone = ZoneInfo("America/Denver")
+    midnight = datetime(2016, 11, 6, tzinfo=zone).astimezone(UTC)
+    moments = [midnight + timedelta(minutes=15 * n) for n in range(100)]
+    rows = [(moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"), "1") for moment in moments]
+    # 01:00 of summer time is gone; the 01:00 that comes is the other one, and nothing says so.
+    parsed = read(text(rows[:4] + rows[5:]), source(utc_offset_seconds=None, timezone=zone), "a.csv")
+    assert [row.line for row in parsed.refused] == [2 + 7]
+    assert parsed.series[0].starts == tuple(
+        int(moment.timestamp()) for moment in moments[:4] + moments[5:8] + moments[9:]
+    )
+
+
 def test_read_local_time_that_clocks_skipped_is_refused():
     config = source(utc_offset_seconds=None, timezone=ZoneInfo("America/Denver"))
     parsed = read(text([("2016-03-13 01:45:00", "1"), ("2016-03-13 02:15:00", "1")]), config, "a.csv")
