@@ -29,7 +29,15 @@ from .findings import keep, keep_daily
 from .intake import Progress, no_progress
 from .outbox import ActReport, Driven, Outbox
 from .pipeline import SEALED_STATES, assess_all, ingest
-from .protocol import batch_digest, batch_energy_wh, batch_fields, statement_fields, statement_leaf, token_id
+from .protocol import (
+    batch_digest,
+    batch_energy_wh,
+    batch_fields,
+    keccak256,
+    statement_fields,
+    statement_leaf,
+    token_id,
+)
 from .sealing import seal, unseal
 from .signer import Signer
 from .sites import SitesConfig, load_sites
@@ -290,18 +298,15 @@ def _entitled(sites: SitesConfig) -> set[int]:
 
 def _issue(store: Store, chain: Chain, outbox: Outbox, archive: Archive, sites: SitesConfig) -> Sent:
     prefix = f"issue:0x{archive.root.hex()}"
-    chunks = _chunks(issuable(sites, archive.records))
-    for number, chunk in enumerate(chunks):
-        key = f"{prefix}:{number}"
+    # Named by what is in them: with other devices in the sites file than before they are other pieces.
+    chunks = {f"{prefix}:{_name(chunk)}": chunk for chunk in _chunks(issuable(sites, archive.records))}
+    for key, chunk in chunks.items():
         if _act_state(store, chain, key) in (None, SagaState.QUEUED):
             outbox.enqueue(key, chain.address("EnergyCertificate"), _issue_many(chain, archive, chunk))
     sent = _driven(outbox.drive(SagaState.MINED), prefix)
-    refused = [
-        number for number in range(len(chunks)) if _act_state(store, chain, f"{prefix}:{number}") is SagaState.FAILED
-    ]
     asked = set()
-    for number in refused:
-        for record in chunks[number]:
+    for refused in [chunk for key, chunk in chunks.items() if _act_state(store, chain, key) is SagaState.FAILED]:
+        for record in refused:
             statement = record.statement
             key = f"{prefix}:{statement.device_id}:{statement.start}"
             if _failed_for_good(_act(store, chain, key)):
@@ -322,6 +327,10 @@ def _chunks(records: Sequence[ArchivedStatement]) -> list[list[ArchivedStatement
     """Even pieces of at most :data:`ISSUE_CHUNK`, a device's days together: one account, one run of mints."""
     count = -(-len(records) // ISSUE_CHUNK)
     return [list(records[len(records) * n // count : len(records) * (n + 1) // count]) for n in range(count)]
+
+
+def _name(chunk: Sequence[ArchivedStatement]) -> str:
+    return keccak256(b"".join(statement_leaf(record.statement) for record in chunk))[:8].hex()
 
 
 def _issue_many(chain: Chain, archive: Archive, chunk: Sequence[ArchivedStatement]) -> bytes:
@@ -428,12 +437,14 @@ def _states(
     )
     later = correctable(sites, records) if archive.kind is BatchKind.FINAL else []
     corrected = {one.values["id"]: one for one in found("Corrected")} if later else {}
-    mine = {record.statement for record in (*first, *later)}
+    mine, known = {record.statement for record in (*first, *later)}, {device.device_id for device in sites.devices}
     states = {}
     for record in records:
         statement, key = record.statement, _key(record)
         name = token_id(statement.device_id, statement.start, statement.duration)
-        if statement not in mine:
+        if statement.device_id not in known:
+            states[key] = _Reached(DayState.NOTARIZED, "not issued: its device is not in the sites file")
+        elif statement not in mine:
             states[key] = _Reached(DayState.FINAL if event.block_number <= final else DayState.NOTARIZED)
         elif statement.version and name in corrected:
             applied = corrected[name]

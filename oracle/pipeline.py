@@ -41,7 +41,7 @@ from .intake import IngestedFile, Progress, Raw, no_progress, read_raw, take
 from .keys import load_device_key
 from .protocol import day_hash, day_salt, pack_profile, profile_hash, unpack_profile
 from .sites import DeviceConfig, StationConfig, load_sites
-from .store import Correction, DeviceDay, ReviewDecision, Store, Version, crash_point
+from .store import Correction, DeviceDay, RawFile, ReviewDecision, Store, Version, crash_point
 from .sun import sun_day
 from .units import utc_date
 
@@ -265,33 +265,51 @@ def assess_all(
     """Bring every device-day of the database to what raw files, sites file and decisions say now.
 
     What is sealed is never changed: where newer data contradict it, that is written beside it (``pending``), and once
-    it is notarized the next version (:class:`oracle.store.Correction`) is judged by the same rules.
+    it is notarized the next version (:class:`oracle.store.Correction`) is judged by the same rules. Where another
+    process takes files or decisions meanwhile, all is judged again: nothing older than what is known is ever written.
     """
-    assessed = {day.key: day for day in assess_raw(config, store, progress, now=now)}
-    decisions = review.standing(trail(config, store), config.reviewers)
+    while True:
+        with store.session() as session:
+            known = _known(session)
+        assessed = {day.key: day for day in assess_raw(config, store, progress, now=now)}
+        decisions = review.standing(trail(config, store), config.reviewers)
+        with store.writing() as session:
+            if _known(session) == known:
+                return _write_down(config, session, assessed, decisions)
+
+
+def _known(session: Session) -> tuple[Any, ...]:
+    """What changes whenever files or decisions come."""
+    files = session.execute(select(RawFile.sha256, RawFile.source).order_by(RawFile.sha256, RawFile.source))
+    return tuple(map(tuple, files)), session.scalar(select(func.max(ReviewDecision.id)))
+
+
+def _write_down(
+    config: OracleConfig, session: Session, assessed: Mapping[tuple[int, int], AssessedDay], decisions: Decisions
+) -> AssessReport:
+    """Bring the rows of all device-days to what was assessed."""
     changed = 0
-    with store.writing() as session:
-        rows = {(row.device_id, row.start): row for row in session.scalars(select(DeviceDay))}
-        versions: dict[tuple[int, int], list[Correction]] = {}
-        for one in session.scalars(select(Correction).order_by(Correction.version)):
-            versions.setdefault((one.device_id, one.start), []).append(one)
-        for key, day in assessed.items():
-            row = rows.get(key)
-            if row is not None and row.state in SEALED_STATES:
-                changed += _update_correction(config, session, row, versions.get(key, []), day, decisions)
-            else:
-                changed += _update(config, session, row, day, outcome_of(config, day, decisions))
-        for key, row in rows.items():
-            if key not in assessed:
-                changed += _orphan(row)
-        session.flush()
-        crash_point(18)
-        return AssessReport(
-            states=count_states(session),
-            changed=changed,
-            pending=session.scalar(select(func.count()).select_from(DeviceDay).where(DeviceDay.pending != "")) or 0,
-            corrections=count_states(session, Correction),
-        )
+    rows = {(row.device_id, row.start): row for row in session.scalars(select(DeviceDay))}
+    versions: dict[tuple[int, int], list[Correction]] = {}
+    for one in session.scalars(select(Correction).order_by(Correction.version)):
+        versions.setdefault((one.device_id, one.start), []).append(one)
+    for key, day in assessed.items():
+        row = rows.get(key)
+        if row is not None and row.state in SEALED_STATES:
+            changed += _update_correction(config, session, row, versions.get(key, []), day, decisions)
+        else:
+            changed += _update(config, session, row, day, outcome_of(config, day, decisions))
+    for key, row in rows.items():
+        if key not in assessed:
+            changed += _orphan(row)
+    session.flush()
+    crash_point(18)
+    return AssessReport(
+        states=count_states(session),
+        changed=changed,
+        pending=session.scalar(select(func.count()).select_from(DeviceDay).where(DeviceDay.pending != "")) or 0,
+        corrections=count_states(session, Correction),
+    )
 
 
 def count_states(session: Session, of: type[Version] = DeviceDay) -> dict[DayState, int]:

@@ -31,7 +31,7 @@ from .domain import (
 from .errors import ArchiveError
 from .formats import DaySlots
 from .intake import Progress, no_progress, read_raw
-from .pipeline import assess_raw, outcome_of, salted, trail
+from .pipeline import assess_raw, clocks_of, outcome_of, salted, trail
 from .protocol import batch_energy_wh, pack_profile, statement_leaf, unpack_profile
 from .sites import load_sites
 from .store import VERSIONS, Correction, DeviceDay, SealedBatch, Store, Version, crash_point, utc_now
@@ -268,6 +268,7 @@ def _seal(
         corrects = [_proven(config, store, day) for day in accepted if isinstance(day, Correction)]
         days = range(min(day.start for day in accepted), max(day.start for day in accepted) + 1)
         decisions = [e for e in trail(config, store) if e["deviceId"] in device_ids and e["start"] in days]
+        decisions += clocks_of(config, device_ids, days.start, days.stop - 1 + DAY_SECONDS)
         # Within one writing transaction: no other process writes the archive of these statements, or changes them.
         with store.writing() as session:
             rows, now_withheld = _accepted(session, of, device_ids)

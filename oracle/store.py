@@ -290,7 +290,7 @@ class SignedStatement(Base):
 
 
 class Act(Base):
-    """One thing to be done on the chain exactly once, named by ``key`` (``notarize:<root>``, ``issue:<root>:3``)."""
+    """One thing to be done on the chain exactly once, named by ``key`` (``notarize:<root>``, ``issue:<root>:<which>``)."""
 
     __tablename__ = "act"
     id: Mapped[int] = mapped_column(_Serial, primary_key=True)

@@ -21,18 +21,20 @@ from .chain import Chain
 from .config import OracleConfig
 from .decisions import Received, take_waiting
 from .domain import SLOT_SECONDS, DayState, DecisionState
-from .errors import ChainError, ConfigError, StoreError, WitnessRefused
+from .errors import ArchiveError, ChainError, ConfigError, StoreError, WitnessRefused
 from .findings import keep_daily
 from .intake import take
 from .issuance import Collect, Sent, issue, notarize
 from .metrics import registry_of, serve_metrics
 from .pipeline import assess_all
 from .sealing import forget_unproposed, seal, seal_interim
-from .signer import Signer
+from .signer import Signer, SignerUnreachable
 from .store import Store
 
 log = structlog.get_logger("oracle.watch")
 
+#: What another round may find mended, and what must not keep this one from what else it has to do.
+_PASSING = (ChainError, StoreError, ArchiveError, SignerUnreachable)
 #: How long after the end of a quarter hour the oracle waits for the meters' files, in seconds.
 DELAY_SECONDS = 60
 #: A file that changed less than this many seconds ago may still be being written.
@@ -146,8 +148,8 @@ def step(
 ) -> Step:
     """One round at ``now`` (UTC seconds): look at the sources, take ``files``, notarize the last quarter hours, certify the days that are over.
 
-    A witness that refuses, a node that does not answer and another process that sends are told of and left to the
-    next round; a faulty configuration or key is raised.
+    A witness that refuses, a node or a signer that does not answer, an archive that is damaged and another process that
+    sends are told of and left to the next round; a faulty configuration or key is raised.
     """
     taken, waits = take(config, store, files), []
     if config.sources:
@@ -173,7 +175,7 @@ def step(
     for act in acts:
         try:
             sent += act()
-        except (WitnessRefused, ChainError, StoreError) as fault:
+        except (WitnessRefused, *_PASSING) as fault:
             log.warning("waits", reason=str(fault))
             waits.append(str(fault))
     return Step(
@@ -209,12 +211,16 @@ def watch(
     if config.metrics_listen:
         serve_metrics(config.metrics_listen, registry_of(store, chain, account.address))
     forget_unproposed(config, store, chain)
+    files: list[Path] = []
     while True:
         now = clock.now()
+        files += [file for file in gather() if file not in files]
         try:
-            tell(step(config, store, chain, account, gather(), now, collect))
-        except (StoreError, ChainError) as fault:
-            tell(Step(at=now, waits=(str(fault),)))
+            told = step(config, store, chain, account, files, now, collect)
+            files = []
+        except _PASSING as fault:
+            told = Step(at=now, waits=(str(fault),))  # its files are for the next round
+        tell(told)
         following = (now - delay_seconds) // SLOT_SECONDS * SLOT_SECONDS + SLOT_SECONDS + delay_seconds
         if until is not None and following > until:
             return

@@ -115,6 +115,23 @@ def test_issue_many_chunks_each_have_their_proof(sealed, node, monkeypatch):
     assert balances(chain, archive) == expected(archive)
 
 
+def test_issue_device_that_was_missing_from_the_sites_file_is_issued_when_it_is_back(sealed, node):
+    config, store, archive = sealed
+    chain, account = node.chain(), node.funded()
+    issuance.notarize(config, store, chain, account, collect=signing(node))
+    document = yaml.safe_load(config.sites_file.read_text())
+    config.sites_file.write_text(yaml.safe_dump({**document, "devices": document["devices"][:1]}))
+    assert issuance.issue(config, store, chain, account).transactions == 1
+    assert {key: wh for key, wh in balances(chain, archive).items() if wh} == {
+        (1, FIRST + day * DAY): 2_412 for day in (0, 1, 3)
+    }
+    assert states(store)[2, FIRST] is DayState.NOTARIZED
+    config.sites_file.write_text(yaml.safe_dump(document))
+    issuance.issue(config, store, chain, account)
+    assert balances(chain, archive) == expected(archive)
+    assert issuance.issue(config, store, chain, account).transactions == 0
+
+
 def test_issue_unregistered_device_is_named_with_the_contracts_reason(tmp_path, node):
     """One statement that the contract refuses does not hold up the others."""
     config, store = configure(tmp_path / "oracle", device(1), device(2))

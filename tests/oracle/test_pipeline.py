@@ -1,10 +1,13 @@
 """The pipeline on this machine: real SERF files out of the pvanalytics wheel, and small files written by hand."""
 
+import contextlib
 import csv
 import io
 import json
 import random
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -560,6 +563,82 @@ def test_seal_public_and_private_devices_never_share_a_batch(tmp_path):
         ("private", [2]),
     ]
     assert list(archives[0].manifest["policy"]["devices"]) == ["1"]
+
+
+def test_assess_all_while_another_process_takes_a_file_writes_nothing_older(plain, tmp_path, monkeypatch):
+    """What was judged before the other file came would accept the day again, and seal it as it never was."""
+    config, store, file = plain
+    pipeline.ingest(config, store, [file])
+    other = [row.rsplit(",", 1)[0] + ",7" if slot == 70 else row for slot, row in enumerate(day_rows(1))]
+    judge = pipeline.assess_raw
+
+    def overtaken(*arguments, **options):
+        monkeypatch.setattr(pipeline, "assess_raw", judge)
+        old = judge(*arguments, **options)
+        pipeline.ingest(config, Store.open(config.database_url), [write(tmp_path, "meter-1-other.csv", other)])
+        return old
+
+    monkeypatch.setattr(pipeline, "assess_raw", overtaken)
+    pipeline.assess_all(config, store)
+    row = rows_of(store)[1, FIRST + DAY]
+    assert row.state is DayState.HELD and row.reason.startswith("conflict")
+
+
+def test_seal_while_a_day_changes_seals_it_as_it_is_then(plain, tmp_path, monkeypatch):
+    """Another process takes a file, and yet another one seals, after the days were read and before they are sealed."""
+    config, store, file = plain
+    pipeline.ingest(config, store, [file])
+    other = [row.rsplit(",", 1)[0] + ",7" if slot == 70 else row for slot, row in enumerate(day_rows(1))]
+    policy = sealing.clocks_of
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(sealing, "clocks_of", policy)
+        pipeline.ingest(config, Store.open(config.database_url), [write(tmp_path, "meter-1-other.csv", other)])
+        return policy(*arguments)
+
+    monkeypatch.setattr(sealing, "clocks_of", overtaken)
+    [archive] = sealing.seal(config, store)
+    assert [record.statement.start for record in archive.records] == [FIRST, FIRST + 2 * DAY]
+    [withheld] = archive.manifest["withheld"]
+    assert withheld["start"] == FIRST + DAY and withheld["reason"].startswith("conflict")
+
+
+def test_seal_by_two_processes_at_once_seals_each_day_once_and_neither_fails(plain, monkeypatch):
+    config, store, file = plain
+    pipeline.ingest(config, store, [file])
+    read, both = sealing.clocks_of, threading.Barrier(2)
+
+    def together(*arguments):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(20)
+        return read(*arguments)
+
+    monkeypatch.setattr(sealing, "clocks_of", together)
+    with ThreadPoolExecutor() as pool:
+        sealed = list(pool.map(lambda _: sealing.seal(config, Store.open(config.database_url)), range(2)))
+    assert sorted(len(one) for one in sealed) == [0, 1]
+    assert {row.state for row in rows_of(store).values()} == {DayState.SEALED}
+
+
+def test_ingest_same_bytes_of_two_meters_at_once_keeps_both_names(tmp_path, monkeypatch):
+    """Without the name under which it came, `rebuild` would not know whose it is."""
+    config, store = configure(tmp_path / "oracle", device(1), device(2))
+    files = [write(tmp_path, f"meter-{number}.csv", day_rows()) for number in (1, 2)]
+    read, both = intake.names_of, threading.Barrier(2)
+
+    def together(kept):
+        names = read(kept)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return names
+
+    monkeypatch.setattr(intake, "names_of", together)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda one: intake.take(config, Store.open(config.database_url), [one]), files))
+    [kept] = [one for one in config.raw_folder.iterdir() if len(one.name) == 64]
+    assert set(read(kept)) == {"meter-1.csv", "meter-2.csv"}
+    with store.session() as session:
+        assert {row.source for row in session.query(RawFile)} == {"device:1", "device:2"}
 
 
 def test_unseal_disputed_day_is_held_until_a_reviewer_decides(plain):

@@ -9,12 +9,15 @@ import pytest
 import yaml
 
 from oracle import checks, issuance, pipeline, sealing
+from oracle import watch as watch_module
 from oracle.archive import read_archive, roots_in
 from oracle.config import OracleConfig
 from oracle.domain import BatchKind, DayState, Verdict
+from oracle.errors import StoreError
 from oracle.keys import create_device_key, load_device_key
 from oracle.protocol import day_hash, day_salt, profile_hash, token_id
 from oracle.reports import export_slots
+from oracle.signer import SignerUnreachable
 from oracle.store import SealedBatch, WitnessSignature
 from oracle.watch import AcceleratedClock, Inbox, WallClock, watch
 from tests.oracle import nodes
@@ -139,6 +142,45 @@ def test_wall_clock_waits_no_longer_than_asked():
     began = time.monotonic()
     clock.wait_until(clock.now() + 1)
     assert 0 <= time.monotonic() - began < 1.5
+
+
+def test_watch_round_that_fails_keeps_its_files_for_the_next(plant, node, tmp_path, monkeypatch):
+    """Another process writes for too long; then the signer is silent; then the archive is damaged. Nothing ends the watch."""
+    config, store = plant
+    inbox = tmp_path / "inbox"
+    write(inbox, "meter-1.csv", day_rows(0))
+    chain, account, told = node.chain(), node.funded(), []
+    start, take = FIRST + 70 * 900, watch_module.take
+
+    def busy(*arguments):
+        monkeypatch.setattr(watch_module, "take", take)
+        raise StoreError("the database cannot be used now")
+
+    def silent(batch, archive):
+        file = config.archive_folder / f"{archive.root.hex()}.parquet"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        raise SignerUnreachable("no answer from the signer")
+
+    monkeypatch.setattr(watch_module, "take", busy)
+    watch(
+        config,
+        store,
+        chain,
+        account,
+        Inbox([inbox], settle_seconds=0),
+        clock=AcceleratedClock(chain, start, 1e9),
+        tell=told.append,
+        until=start + 2 * 900,
+        delay_seconds=0,
+        collect=silent,
+    )
+    assert [step.files for step in told] == [0, 1, 0]
+    assert ["; ".join(step.waits).split(";")[0] for step in told[:2]] == [
+        "the database cannot be used now",
+        "no answer from the signer",
+    ]
+    assert "archive 0x" in told[2].waits[0]
 
 
 def test_watch_takes_what_the_configured_sources_have(plant, node, tmp_path):
