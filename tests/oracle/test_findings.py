@@ -11,10 +11,15 @@ from click.testing import CliRunner
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
+from oracle import sealing
+from oracle.archive import read_archive
 from oracle.cli import cli
+from oracle.config import OracleConfig
+from oracle.domain import Visibility
 from oracle.keys import create_device_key
 from oracle.review import ReviewError
 from oracle.sites import source_folder
+from oracle.store import Store
 from tests.oracle import databases
 
 REVIEWER = Account.from_key("0x" + "11" * 32)
@@ -164,4 +169,25 @@ def test_clock_correction_that_was_altered_after_it_was_signed_stops_every_judge
         isinstance(fault, ReviewError) and "clocks.json" in str(fault) and f"not by '{REVIEWER.address}'" in str(fault)
     )
     file.write_text(kept)
-    oracle("seal")
+
+
+def test_seal_puts_the_corrections_of_clocks_into_the_batch_and_a_witness_checks_their_signatures(oracle):
+    # All days are held, because both devices have the same readings.
+    oracle("review", "accept", "1", "2016-08-03", "--reason", "the feeder has one child")
+    [sealed] = json.loads(oracle("seal", "--json"))
+    config = OracleConfig.load(oracle.folder / "wattmark.yaml")
+    archive = read_archive(config.archive_folder, bytes.fromhex(sealed["root"][2:]))
+    trail = archive.manifest["reviewTrail"]
+    assert [entry["decision"] for entry in trail] == ["accept", "clock", "clock"]
+    assert trail[1:] == json.loads((oracle.folder / "clocks.json").read_text())
+
+    def proposed(decisions):
+        store = Store.open(config.database_url)
+        start = archive.records[0].statement.start
+        return sealing.propose(
+            config, store, visibility=Visibility.PUBLIC, start=start, end=start + 86_400, decisions=decisions
+        )
+
+    assert [record.statement for record in proposed(trail)] == [record.statement for record in archive.records]
+    with pytest.raises(ReviewError, match="not by"):
+        proposed([*trail[:2], {**trail[2], "seconds": 1_800}])
