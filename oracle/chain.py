@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
-from eth_abi import decode
+from eth_abi import decode, encode
 from eth_abi.exceptions import DecodingError
-from eth_utils import to_checksum_address
+from eth_utils import function_abi_to_4byte_selector, to_checksum_address
 from web3 import Web3
+from web3.contract.contract import ContractFunction
 from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.types import RPCEndpoint
 
@@ -173,13 +174,30 @@ class ChainView:
         element = self._contract(contract).get_function_by_name(function)
         request: Any = {"to": self.address(contract), "data": self.encode(contract, function, *arguments)}
         output = self._nodes.read(lambda w3: bytes(w3.eth.call(request, _pinned(at))), at)
-        try:
-            values = decode([abi_type(entry) for entry in element.abi["outputs"]], output)
-        except DecodingError as fault:
-            raise ChainError(
-                f"{contract}.{function} answered {len(output)} bytes that do not decode: {fault}"
-            ) from None
-        return values[0] if len(values) == 1 else values
+        return _decoded(element, output)
+
+    def call_many(
+        self,
+        contract: str,
+        function: str,
+        arguments: Sequence[Sequence[Any]],
+        at: BlockRef,
+        *,
+        refusable: bool = False,
+    ) -> list[Any]:
+        """As :meth:`call` for each of many ``arguments``, in few round trips.
+
+        Where the contract refuses one: None if that is ``refusable``, else ChainError.
+        """
+        element, to = self._contract(contract).get_function_by_name(function), self.address(contract)
+        # Not by `encode`: web3 looks through the whole ABI anew for every call.
+        selector, types = function_abi_to_4byte_selector(element.abi), [abi_type(one) for one in element.abi["inputs"]]
+        calls = [
+            ("eth_call", [{"to": to, "data": _hex(selector + encode(types, list(each)))}, _pinned(at)])
+            for each in arguments
+        ]
+        outputs = self.request_many(calls, refusable=refusable)
+        return [None if output is None else _decoded(element, bytes.fromhex(output[2:])) for output in outputs]
 
     def events(
         self,
@@ -255,16 +273,23 @@ class ChainView:
         return self._nodes.read(lambda w3: raw(w3, method, params))
 
     def request_many(
-        self, calls: Sequence[tuple[str, Sequence[Any]]], meaning: Callable[[Any], Any] = lambda raw: raw
+        self,
+        calls: Sequence[tuple[str, Sequence[Any]]],
+        meaning: Callable[[Any], Any] = lambda raw: raw,
+        *,
+        refusable: bool = False,
     ) -> list[Any]:
-        """As :meth:`request`, for many ``(method, params)`` in as few round trips; ChainError if any one failed.
+        """As :meth:`request`, for many ``(method, params)`` in few round trips; ChainError if any one failed.
 
-        ``meaning`` makes of each result what counts of it: nodes must agree on that, not on every field.
+        ``meaning`` makes of each result what counts of it: nodes must agree on that, not on every field. A call that
+        its contract refuses is None where that is ``refusable``.
         """
         results: list[Any] = []
         for first in range(0, len(calls), CALLS_PER_REQUEST):
             piece = [(RPCEndpoint(method), list(params)) for method, params in calls[first : first + CALLS_PER_REQUEST]]
-            results += self._nodes.read(lambda w3, piece=piece: [meaning(one) for one in batched(w3, piece)])  # type: ignore[misc]
+            results += self._nodes.read(
+                lambda w3, piece=piece: [meaning(one) for one in batched(w3, piece, refusable)]  # type: ignore[misc]
+            )
         return results
 
     # the Notary
@@ -275,14 +300,7 @@ class ChainView:
 
     def notarizations(self, roots: Sequence[bytes], at: BlockRef) -> list[Notarization]:
         """As :meth:`notarization` for many roots at one block."""
-        to = self.address("Notary")
-        calls = [
-            ("eth_call", [{"to": to, "data": _hex(self.encode("Notary", "notarization", root))}, _pinned(at)])
-            for root in roots
-        ]
-        outputs = self._contract("Notary").get_function_by_name("notarization").abi["outputs"]
-        types = [abi_type(entry) for entry in outputs]
-        return [as_notarization(decode(types, bytes.fromhex(raw[2:]))[0]) for raw in self.request_many(calls)]
+        return [as_notarization(kept) for kept in self.call_many("Notary", "notarization", [(r,) for r in roots], at)]
 
     def blocks(self, numbers: Sequence[int]) -> list[BlockRef | None]:
         """As :meth:`block` for many numbers."""
@@ -325,6 +343,11 @@ class ChainView:
             return bool(self.call("EnergyCertificate", "isCertified", device_id, start, duration, at=at))
         except Reverted:
             return False
+
+    def certified(self, periods: Sequence[tuple[int, int, int]], at: BlockRef) -> set[tuple[int, int, int]]:
+        """Those of many ``(device id, start, duration)`` of which :meth:`is_certified` is true, in few round trips."""
+        answers = self.call_many("EnergyCertificate", "isCertified", periods, at, refusable=True)
+        return {period for period, certified in zip(periods, answers, strict=True) if certified}
 
     def issued_ids(self, root: bytes | None = None, to_block: int | None = None) -> list[int]:
         """Ids of the certificates issued, of one root or of all, in chain order."""
@@ -450,6 +473,16 @@ class Chain(ChainView):
 
 def _pinned(at: BlockRef | None) -> Any:
     return "latest" if at is None else {"blockHash": "0x" + at.hash.hex(), "requireCanonical": True}
+
+
+def _decoded(function: ContractFunction, output: bytes) -> Any:
+    """What ``output`` of a view function says."""
+    try:
+        values = decode([abi_type(entry) for entry in function.abi["outputs"]], output)
+    except DecodingError as fault:
+        told = f"{function.fn_name} answered {len(output)} bytes that do not decode: {fault}"
+        raise ChainError(told) from None
+    return values[0] if len(values) == 1 else values
 
 
 def _hex(value: bytes) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -215,15 +216,24 @@ def raw(w3: Web3, method: str, params: Sequence[Any]) -> Any:
     return response["result"]
 
 
-def batched(w3: Web3, calls: list[tuple[RPCEndpoint, Any]]) -> list[Any]:
-    """As :func:`raw`, for many requests in one round trip; Web3RPCError if any one failed."""
+def batched(w3: Web3, calls: list[tuple[RPCEndpoint, Any]], refusable: bool = False) -> list[Any]:
+    """As :func:`raw`, for many requests in one round trip; Web3RPCError if any one failed.
+
+    ``refusable``: a call that its contract refuses, with the error's bytes, is None and no failure.
+    """
     answers = cast(HTTPProvider, w3.provider).make_batch_request(calls)
     if not isinstance(answers, list) or len(answers) != len(calls):
         raise Web3RPCError("batch", rpc_response=answers if isinstance(answers, dict) else None)
-    for answer in answers:
-        if answer.get("error") is not None:
+    results = []
+    for answer in sorted(answers, key=lambda answer: int(str(answer["id"]))):
+        error: Any = answer.get("error")
+        if error is None:
+            results.append(answer["result"])
+        elif refusable and isinstance(error, Mapping) and _bytes_of(error.get("data")):
+            results.append(None)
+        else:
             raise Web3RPCError("batch", rpc_response=answer)
-    return [answer["result"] for answer in sorted(answers, key=lambda answer: int(str(answer["id"])))]
+    return results
 
 
 def _connection(url: str, timeout_seconds: float) -> Web3:
@@ -241,7 +251,10 @@ def _message(answer: Web3RPCError) -> str:
 
 
 def _revert_data(refused: ContractLogicError) -> bytes:
-    data = refused.data
+    return _bytes_of(refused.data)
+
+
+def _bytes_of(data: Any) -> bytes:
     if isinstance(data, Mapping):
         data = data.get("data")
-    return bytes.fromhex(data[2:]) if isinstance(data, str) and data.startswith("0x") else b""
+    return bytes.fromhex(data[2:]) if isinstance(data, str) and re.fullmatch("0x([0-9a-fA-F]{2})*", data) else b""

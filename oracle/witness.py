@@ -379,7 +379,8 @@ class Witness:
             records = [r for r in own.records if (r.statement.device_id, r.statement.start) not in left_out]
         if records and build_tree(records).root != batch.root:
             # A witness that was away when others notarized finds their certificates on the chain.
-            records = [r for r in records if not self._is_certified(r)]
+            certified = self.chain.certified([_period(r) for r in records], self.chain.head())
+            records = [r for r in records if r.statement.version or _period(r) not in certified]
         records.sort(key=lambda r: (r.statement.device_id, r.statement.start, r.statement.version))
         return records, _restricted(own.policy, {record.statement.device_id for record in records})
 
@@ -437,18 +438,14 @@ class Witness:
         with self.store.session() as session:
             signed = _signed_within(session, self.chain.config.chain_id, batch.start, batch.end)
         rows = [row for several in signed.values() for row in several if row.root != _hex(batch.root)]
-        notarized = {
-            root
-            for root in {row.root for row in rows}
-            if self.chain.notarization(bytes.fromhex(root[2:])).status != BatchStatus.NONE
-        }
+        roots = sorted({row.root for row in rows})
+        kept = self.chain.notarizations([bytes.fromhex(root[2:]) for root in roots], self.chain.head())
+        notarized = {root for root, one in zip(roots, kept, strict=True) if one.status != BatchStatus.NONE}
         return {(row.device_id, row.start) for row in rows if row.root in notarized}
 
-    def _is_certified(self, record: ArchivedStatement) -> bool:
-        statement = record.statement
-        return statement.version == 0 and self.chain.is_certified(
-            statement.device_id, statement.start, statement.duration
-        )
+
+def _period(record: ArchivedStatement) -> tuple[int, int, int]:
+    return record.statement.device_id, record.statement.start, record.statement.duration
 
 
 def _withheld(manifest: dict[str, Any]) -> set[DeviceDay]:

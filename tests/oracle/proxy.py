@@ -19,7 +19,7 @@ Obstacle = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 class Proxy:
-    """``url`` behaves as the node until an ``obstacle`` or an ``edit`` is set. ``calls`` counts methods asked for."""
+    """``url`` behaves as the node until an ``obstacle`` or an ``edit`` is set. ``calls`` are the methods asked for in so many HTTP ``requests``."""
 
     def __init__(self, upstream: str):
         self.upstream, self.url = upstream, ""
@@ -28,9 +28,11 @@ class Proxy:
         #: Methods answered without asking the node: name to result.
         self.swallow: dict[str, Callable[[list[Any]], Any]] = {}
         self.calls: list[str] = []
+        self.requests = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        self.requests += 1
         if self.obstacle and (answer := await self.obstacle(request)) is not None:
             return answer
         asked = json.loads(body)

@@ -10,8 +10,9 @@ from oracle.archive import read_archive
 from oracle.chain import AddressBook, BlockGone, Chain, ChainView, Reverted, notarize_call
 from oracle.domain import BatchStatus
 from oracle.errors import ChainError, ChainUnreachable, ConfigError
-from oracle.protocol import batch_fields, next_head, token_id
+from oracle.protocol import batch_fields, next_head, statement_fields, statement_leaf, token_id
 from tests.oracle import nodes
+from tests.oracle.proxy import proxy
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +215,31 @@ def test_issued_ids_after_issue_holds_the_certificate(node, chain, tmp_path):
     assert chain.issued_ids(batch.root) == [certificate]
     assert chain.balance_of(owner, certificate) == 4_800
     assert chain.is_certified(device, statement.start, statement.duration)
+
+
+def test_certified_of_many_periods_gives_those_that_are_and_takes_unknown_devices_for_free(node, chain, tmp_path):
+    """400 periods of which two are certified, asked for in a few requests; ``isCertified`` itself reverts for a stranger."""
+    device, stranger = random.getrandbits(63), random.getrandbits(63)
+    nodes.register_device(node, device, node.w3.eth.accounts[3])
+    batch = nodes.sealed_batch(chain, tmp_path, [nodes.day_statement(device, day) for day in range(3)])
+    nodes.notarize(node, chain, batch)
+    before = chain.head()
+    archive = read_archive(tmp_path, batch.root)
+    for record in archive.records[:2]:
+        proof = archive.tree.proof(statement_leaf(record.statement))
+        node.act("EnergyCertificate", "issue", batch.root, statement_fields(record.statement), proof)
+    days = [nodes.day_statement(one, day).statement for day in range(200) for one in (device, stranger)]
+    periods = [(one.device_id, one.start, one.duration) for one in days]
+    with pytest.raises(Reverted, match="DeviceUnknown"):
+        chain.call("EnergyCertificate", "isCertified", *periods[1])
+    with proxy(node.url) as counting:
+        behind = node.chain(rpc_urls=(counting.url,))
+        asked = counting.requests
+        found = behind.certified(periods, behind.head())
+        assert counting.requests - asked <= 6
+    issued = [record.statement for record in archive.records[:2]]
+    assert found == {(one.device_id, one.start, one.duration) for one in issued}
+    assert chain.certified(periods, before) == set(), "as the block has it, not as the chain has it now"
 
 
 def test_request_error_answer_raises_chain_error_with_the_words(chain):

@@ -25,7 +25,7 @@ from oracle.errors import WitnessRefused
 from oracle.issuance import propose_batch
 from oracle.keys import create_device_key, device_key_file
 from oracle.messages import Malformed, SignAnswer
-from oracle.protocol import batch_digest, batch_fields, keccak256, manifest_bytes
+from oracle.protocol import batch_digest, batch_fields, keccak256, manifest_bytes, statement_fields, statement_leaf
 from oracle.signer import as_signer
 from oracle.store import SignedStatement, Store
 from oracle.witness import (
@@ -159,8 +159,6 @@ def test_sign_one_byte_altered_refuses_and_differences_name_the_device_day(house
 
 
 def _positions(archive):
-    from oracle.protocol import statement_leaf
-
     return [(archive.tree.positions[statement_leaf(record.statement)], record) for record in archive.records]
 
 
@@ -377,6 +375,29 @@ def test_sign_next_batch_after_a_notarized_one_leaves_its_days_out(house, node):
     with pytest.raises(Refused) as caught:
         witness.sign(replace(house.proposal, batch=wide))
     assert caught.value.code == "period", "older days are left out, so the root agrees and only the start is wrong"
+    assert len(witness.sign(house.proposal)) == 65
+
+
+def test_sign_witness_that_was_away_finds_on_the_chain_what_others_certified(house, node):
+    """The batch before was notarized and issued without it: it remembers none of it, and certifies nothing twice."""
+    signed = [as_signer(node.witnesses[index]).sign_batch(house.proposal.batch, house.chain.domain) for index in (0, 2)]
+    node.act("Notary", "notarize", batch_fields(house.proposal.batch), signed)
+    for device_id in (1, 2):
+        nodes.register_device(node, device_id, node.w3.eth.accounts[3])
+    for record in house.archive.records:
+        proof = house.archive.tree.proof(statement_leaf(record.statement))
+        node.act("EnergyCertificate", "issue", house.archive.root, statement_fields(record.statement), proof)
+    late = [
+        write(house.folder, "meter-1-late.csv", day_rows(3)),
+        write(house.folder, "meter-2-late.csv", day_rows(3, 70)),
+    ]
+    witness = house.witness(1, [*house.files, *late])
+    pipeline.ingest(house.config, house.store, late)
+    [house.archive] = sealing.seal(house.config, house.store)
+    batch = replace(house.proposal.batch, start=FIRST)
+    with pytest.raises(Refused) as caught:
+        witness.sign(replace(house.proposal, batch=batch))
+    assert caught.value.code == "period", "the root agrees: only what is not certified yet"
     assert len(witness.sign(house.proposal)) == 65
 
 
