@@ -6,7 +6,7 @@ is too much holds the days that end such a week, because too much would be certi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,16 +106,23 @@ def drifts(device: DeviceConfig, days: Iterable[DayAssessment]) -> list[EnergyDr
     return found
 
 
-def held_by_drift(
-    devices: Iterable[DeviceConfig], days: Mapping[tuple[int, int], DayAssessment]
-) -> dict[tuple[int, int], str]:
+def held_by_drift(devices: Iterable[DeviceConfig], days: Iterable[DayAssessment]) -> dict[tuple[int, int], str]:
     """Reasons to hold device-days (device id, day start): those at the end of a week with too much energy."""
+    known = by_device(days)
     return {
         (device.device_id, week.end - DAY_SECONDS): week.reason
         for device in devices
-        for week in weeks(device, [day for (device_id, _), day in days.items() if device_id == device.device_id])
+        for week in weeks(device, known.get(device.device_id, ()))
         if week.side > 0
     }
+
+
+def by_device(days: Iterable[DayAssessment]) -> dict[int, list[DayAssessment]]:
+    """Days of several devices apart, by device id."""
+    found: dict[int, list[DayAssessment]] = {}
+    for day in days:
+        found.setdefault(day.device_id, []).append(day)
+    return found
 
 
 def _daylight_wh(day: DayAssessment) -> tuple[int, float] | None:

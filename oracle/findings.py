@@ -5,7 +5,7 @@ For reports. Nothing here changes a reading or a verdict; :func:`keep` keeps the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from .assessment import ClockShift, DayAssessment, clock_shifts
 from .balance import BalanceDay, balances
 from .config import OracleConfig
 from .domain import Profile
-from .drift import EnergyDrift, drifts
+from .drift import EnergyDrift, by_device, drifts
 from .estimation import EstimatedDay, estimate, gaps
 from .pipeline import Progress, assess_raw, no_progress
 from .protocol import unpack_profile
@@ -53,11 +53,10 @@ def drift_report(config: OracleConfig, store: Store, progress: Progress = no_pro
     return _drifts(config, [day.assessment for day in assess_raw(config, store, progress)])
 
 
-def _drifts(config: OracleConfig, days: Sequence[DayAssessment]) -> list[EnergyDrift]:
+def _drifts(config: OracleConfig, days: Iterable[DayAssessment]) -> list[EnergyDrift]:
+    known = by_device(days)
     devices = load_sites(config.sites_file).devices
-    return [
-        one for device in devices for one in drifts(device, [day for day in days if day.device_id == device.device_id])
-    ]
+    return [drift for device in devices for drift in drifts(device, known.get(device.device_id, ()))]
 
 
 def estimates(config: OracleConfig, store: Store, device_id: int | None = None) -> Iterator[EstimatedDeviceDay]:

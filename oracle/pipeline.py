@@ -171,7 +171,7 @@ def assess_raw(
         assessed.append(AssessedDay(judged_alone, tuple(sorted(evidence)), said, bound_wh))
     progress("assessing device-days", len(work), len(work))
     twins = _twins(work)
-    drifting = held_by_drift(sites.devices, {day.key: day.assessment for day in assessed})
+    drifting = held_by_drift(sites.devices, (day.assessment for day in assessed))
     unbalanced = held_by_balance(balances(sites.balances, {day.key: day.profile for day in assessed}))
     judged = []
     for (device, slots), day in zip(work, assessed, strict=True):

@@ -66,7 +66,7 @@ def test_drifts_scaled_autumn_is_one_time_with_its_size(serf, percent):
     [found] = drifts(autumn.device, days)
     assert (found.start, found.end, found.days) == (autumn.starts[0], autumn.starts[-1] + DAY, len(days))
     assert found.ratio == pytest.approx(percent / 100, abs=0.03)
-    held = held_by_drift([autumn.device], {(1, day.start): day for day in days})
+    held = held_by_drift([autumn.device], days)
     # Too much is held from the seventh day on; too little is told.
     assert list(held) == ([(1, start) for start in autumn.starts[6:]] if percent > 100 else [])
     assert found.to_json()["holds"] is (percent > 100)
