@@ -35,7 +35,9 @@ def drop(page, name: str, content: bytes) -> dict[str, str]:
     """Give the page a file; the verdicts it shows."""
     page.locator("#result").evaluate("result => result.replaceChildren()")
     page.set_input_files("input[type=file]", {"name": name, "mimeType": "application/octet-stream", "buffer": content})
-    page.locator("#result > *, [data-status]:has-text('no usable')").first.wait_for(state="attached")
+    page.locator(
+        "#result > *, [data-status]:has-text('no usable'), [data-status]:has-text('more than')"
+    ).first.wait_for(state="attached")
     page.wait_for_load_state("networkidle")
     return page.eval_on_selector_all(
         "#result [data-part]", "cards => Object.fromEntries(cards.map(c => [c.dataset.part, c.dataset.verdict]))"
@@ -93,11 +95,24 @@ def test_retirement_statement_dropped_is_verified(site, page, path):
     page.sent.clear()
     assert drop(page, "statement", content) == ALL
     assert all(body is None for _, _, body in page.sent)
-    if "evidence" not in path:
-        assert drop(page, "statement", content.replace(b'"Town library"', b'"Town brewery"')) == {
-            **ALL,
-            "data": "mismatch",
-        }
+    recorded = page.locator("#result dl.facts").inner_text()
+    assert "000 kWh" in recorded and "Town library" in recorded and "Heat pumps" in recorded
+    forged = content.replace(b'"Town library"', b'"Town brewery"')
+    assert forged != content and drop(page, "statement", forged) == {**ALL, "data": "mismatch"}
+    assert "Town brewery" not in page.locator("#result").inner_text()
+
+
+def test_bundle_on_more_batches_than_are_asked_for_has_no_verdict(page, bundle):
+    members = verify.read_zip(bundle)
+    [genuine] = json.loads(members["statements.json"])
+    manifest = json.loads(members["manifest.json"])
+    members["statements.json"] = verify.canonical([genuine, *({**genuine, "root": f"0x{n:064x}"} for n in range(64))])
+    manifest["members"]["statements.json"] = verify.stated(members["statements.json"])
+    manifest["seal"] = verify.seal(manifest)
+    members["manifest.json"] = verify.canonical(manifest)
+    assert drop(page, "bundle.zip", verify.pack_zip(members)) == {}
+    assert "more than 64 batches" in page.locator("[data-status]").inner_text()
+    assert not any("/verify" in url for _, url, _ in page.sent)
 
 
 def test_raw_file_is_looked_up_by_its_hash_alone(page):

@@ -67,8 +67,13 @@ def test_statement_file_changed_in_one_place_is_what_it_is(client, statement):
 def test_retirement_file_with_another_name_is_a_mismatch(client):
     told = client.get("/retirements/certificate/2/statement.json").data
     assert verdicts(sent(client, told.replace(b"Town library", b"Town brewery"))) == {**ALL, "data": "mismatch"}
-    pdf = client.get("/retirements/certificate/2/statement.pdf").data
-    assert verdicts(sent(client, pdf.replace(b'"Town library"', b'"Town brewery"'))) == {**ALL, "data": "mismatch"}
+    # Also where whole evidence of the genuine one is attached.
+    for query in ("", "?evidence=1"):
+        pdf = client.get(f"/retirements/certificate/2/statement.pdf{query}").data
+        answer = sent(client, pdf.replace(b'"Town library"', b'"Town brewery"'))
+        assert verdicts(answer) == {**ALL, "data": "mismatch"}
+        recorded = BeautifulSoup(answer.data, "html.parser").select_one("#result dl.facts").get_text(" ")
+        assert "3.000 kWh" in recorded and "Town library" in recorded and "brewery" not in recorded
     unknown = verdicts(sent(client, told.replace(b'"number":"2"', b'"number":"77"')))
     assert unknown == dict.fromkeys(ALL, "not found") | {"data": "mismatch"}
 

@@ -123,7 +123,9 @@ def _asked() -> Answer | None:
     if digest:
         return of_file(hash_of("0x" + digest.removeprefix("0x")))
     if roots:
-        return of_roots([hash_of(root) for root in roots[:MAX_ROOTS]])
+        if len(roots) > MAX_ROOTS:
+            abort(400, gettext("At most %(most)s roots can be asked for at once.", most=MAX_ROOTS))
+        return of_roots([hash_of(root) for root in roots])
     if retirement:
         token, _, number = retirement.partition("/")
         if not number.isdecimal() or len(number) > 19:
@@ -141,11 +143,16 @@ def examine(content: bytes) -> Answer:
     if content[:4] == b"PK\3\4" and b"manifest.json" in content:
         return _named(of_bundle(content), digest)
     if content[:5] == b"%PDF-":
-        if b"PK\3\4" in content:
-            return _named(of_bundle(_script().attached(content)), digest)
         start = content.find(b'{"account":"0x')
         told = content[start : content.find(b"\n", start)] if start >= 0 else b""
-        return _named(_of_told(told), digest)
+        attached = of_bundle(_script().attached(content)) if b"PK\3\4" in content else None
+        if attached is None or not told:
+            return _named(attached or _of_told(told), digest)
+        # The evidence may be whole and the statement that it is attached to made up.
+        answer = _of_told(told)
+        assert answer.check and attached.check
+        answer.check, answer.roots = _worst([answer.check, attached.check]), attached.roots
+        return _named(answer, digest)
     if content[:1] in b"{[" and b"wattmark/retirement/" in content:
         return _named(_of_told(content), digest)
     if content[:1] == b"{" and b'"profileHash"' in content:

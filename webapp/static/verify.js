@@ -4,6 +4,7 @@ import { keccak256 } from './keccak.js'
 
 const MOST_BYTES = 256 * 2 ** 20
 const MOST_TEXT_BYTES = 32 * 2 ** 20
+const MOST_ROOTS = 64
 const ORDER = ['verified', 'not final', 'cannot check', 'not found', 'revoked', 'mismatch']
 const DAY_SECONDS = 86400
 const SLOT_SECONDS = 900
@@ -120,21 +121,25 @@ export async function statementsOf(data) {
 export async function examine(data) {
   const head = latin(data.subarray(0, 8))
   const text = data.length <= MOST_TEXT_BYTES && /^(PK\x03\x04|%PDF-|[{[])/.test(head) ? latin(data) : ''
-  if (text.startsWith('PK') && text.includes('manifest.json') || text.startsWith('%PDF-') && text.includes('PK\x03\x04')) {
+  const isPdf = text.startsWith('%PDF-')
+  let results = []
+  if (text.startsWith('PK') && text.includes('manifest.json') || isPdf && text.includes('PK\x03\x04')) {
     const bundle = data.subarray(text.indexOf('PK\x03\x04'), text.lastIndexOf('PK\x05\x06') + 22)
-    return asked((await statementsOf(bundle)).map(judged))
+    results = (await statementsOf(bundle)).map(judged)
+    if (!isPdf) return asked(results)
   }
   const at = text.indexOf(RETIREMENT_START)
   if (at >= 0 && text.includes('"schema":"wattmark/retirement/')) {
     const facts = text.slice(at, text.indexOf('\n', at) + 1)
     const told = JSON.parse(facts)
-    return { query: { retirement: `${told.token}/${told.number}`, facts: await sha256(new TextEncoder().encode(facts)) }, results: [] }
+    return { query: { retirement: `${told.token}/${told.number}`, facts: await sha256(new TextEncoder().encode(facts)) }, results }
   }
+  if (results.length) return asked(results)
   if (text.includes('"profileHash"')) return asked([judged(JSON.parse(new TextDecoder().decode(data)))])
   return { query: { sha256: await sha256(data) }, results: [] }
 }
 
-const asked = results => ({ query: { root: [...new Set(results.map(result => result.root))].slice(0, 64) }, results })
+const asked = results => ({ query: { root: [...new Set(results.map(result => result.root))] }, results })
 
 // -- what is shown ----------------------------------------------------------------------------------
 
@@ -162,11 +167,12 @@ function table(results) {
   return shown
 }
 
-function merge(result, results) {
+/** Put what was computed here into what the site said; of a retirement the site judged the data itself. */
+function merge(result, results, isRetirement) {
   result.querySelector('[data-computed]')?.append(table(results))
   const data = worst(results.map(one => one.data))
   const inclusion = worst(results.map(one => one.inclusion))
-  place(result, 'data', data)
+  if (!isRetirement || data === 'mismatch') place(result, 'data', data)
   if (inclusion === 'mismatch') place(result, 'inclusion', inclusion)
   const verdicts = [...result.querySelectorAll('[data-part]')].map(card => card.dataset.verdict)
   const head = document.querySelector(`template[data-head="${worst(verdicts)}"]`)
@@ -186,6 +192,7 @@ async function check(file) {
     // Whatever cannot be read as what it says it is was damaged or made up.
     return say(form.dataset.damaged)
   }
+  if (query.root?.length > MOST_ROOTS) return say(form.dataset.many)
   const wanted = new URLSearchParams()
   for (const [name, value] of Object.entries(query)) for (const one of [value].flat()) wanted.append(name, one)
   try {
@@ -201,7 +208,7 @@ async function check(file) {
     computed.dataset.computed = ''
     result.replaceChildren(computed)
   }
-  if (results.length) merge(result, results)
+  if (results.length) merge(result, results, Boolean(query.retirement))
   result.focus()
 }
 
