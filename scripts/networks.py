@@ -35,7 +35,7 @@ def told(fault: Exception) -> str:
     if isinstance(fault, requests.RequestException):
         answer = fault.response
         how = type(fault).__name__ if answer is None else f"status {answer.status_code}"
-        return f"the node stopped answering ({how}); what was done is kept: run the same again"
+        return f"the node stopped answering ({how}); run the same again"
     if isinstance(fault, json.JSONDecodeError):
         return "the node's answer is no JSON: is there a node at the address in WATTMARK_RPC?"
     return str(fault)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from eth_account import Account
 
+from scripts import networks
 from scripts.deployment_settings import Settings, address_without_key, signer_of
 from scripts.networks import FILE, PRIVATE_BOOKS, PUBLIC_BOOKS, DeployError, Network, connect
 from scripts.roles import ROLES
@@ -173,6 +174,13 @@ def test_network_services_can_be_named_by_the_environment():
 def test_network_that_is_unknown_or_without_node_is_refused(network_id, told):
     with pytest.raises(DeployError, match=told):
         Network.load(network_id, {})
+
+
+@pytest.mark.parametrize("text", ["<html>", "", "{"])
+def test_told_of_an_answer_that_is_no_json_asks_about_the_address(text):
+    with pytest.raises(networks.FAULTS) as caught:
+        json.loads(text)
+    assert networks.told(caught.value).endswith("is there a node at the address in WATTMARK_RPC?")
 
 
 def test_connect_without_a_node_never_shows_the_address():
