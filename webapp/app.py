@@ -408,6 +408,9 @@ def _errors(app: APIFlask) -> None:
         status = fault.code or 500
         allowed = fault.valid_methods if isinstance(fault, MethodNotAllowed) else None
         headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
+        if status == 401:
+            # No browser knows the scheme, so that none asks for a password.
+            headers["WWW-Authenticate"] = 'EIP-4361 realm="operators", uri="/operators/sign-in"'
         if wants_json():
             body = {"error": {"status": status, "title": fault.name, "detail": fault.description}}
             return jsonify(body), status, headers

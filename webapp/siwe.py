@@ -7,7 +7,7 @@ their key (EIP-191); contract wallets are asked themselves (ERC-1271) at the new
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from eth_abi import encode
@@ -50,7 +50,8 @@ def read_address(text: str) -> str:
 
 
 class SiweError(Exception):
-    """A sign-in that is refused. ``field``: the part of the message that is wrong, ``message`` or ``signature`` for the whole."""
+    """A sign-in that is refused. ``field``: the part of the message that is wrong, ``message`` or ``signature`` for the whole,
+    ``altered`` for a message that is sound and for this site, but not as the site wrote it."""
 
     def __init__(self, field: str, reason: str):
         self.field = field
@@ -104,6 +105,12 @@ class Message:
         lines += [f"Not Before: {_text(self.not_before)}"] if self.not_before else []
         lines += [f"Request ID: {self.request_id}"] if self.request_id is not None else []
         return "\n".join([*lines, *(["Resources:", *(f"- {one}" for one in self.resources)] if self.resources else [])])
+
+    def require(self, made: Message) -> None:
+        """Raises SiweError unless every field, a statement, a resource and what is left out too, is that of ``made``."""
+        for part in fields(self):
+            if getattr(self, part.name) != getattr(made, part.name):
+                raise SiweError("altered", f"{part.name} is not as this site wrote it")
 
     def check(self, *, origin: str, chain_id: int, now: datetime) -> None:
         """Raises SiweError unless it was made for the site at ``origin`` (``https://host[:port]``), for this chain, and for now.

@@ -18,6 +18,8 @@ from eth_account.messages import encode_defunct
 from oracle import pipeline, review, sealing
 from oracle.domain import DayState, DecisionState
 from oracle.store import DeviceDay, KeptReport
+from webapp.abi import artifacts
+from webapp.pages.audit_trail import ACTS
 
 REVIEWER, STRANGER = 7, 3
 
@@ -316,6 +318,14 @@ def test_day_without_the_devices_key_says_that_it_must_wait(desk):
     assert drafted(desk).status_code == 400
 
 
+def test_decision_signed_by_a_contract_wallet_says_why_it_does_not_count(desk):
+    message = drafted(desk).json["message"]
+    body = {"message": message, "signature": "0x" + "11" * 96}
+    answer = desk.client.post("/operators/reviews/decision.json", json=body, headers=desk.headers)
+    assert answer.status_code == 400 and "contract wallets cannot review" in answer.json["error"]["detail"]
+    assert desk.held.take() == []
+
+
 # -- the audit trail --------------------------------------------------------------------------------
 
 
@@ -384,3 +394,35 @@ def test_operators_audit_tells_decisions_under_way_acts_and_to_the_administrator
     assert other.get("/operators/audit").status_code == 401
     ops.sign_in(other, ops.key_of(STRANGER))
     assert other.get("/operators/audit").status_code == 403
+
+
+def test_audit_trail_has_every_event_that_is_not_a_holders_or_a_witnesss():
+    """A new event of a contract must be put on one side or the other."""
+    everybodys = {
+        "TransferSingle", "TransferBatch", "ApprovalForAll", "URI", "Retired", "RetiredBatch", "Issued", "SkippedCertified",
+        "SkippedRefused", "Corrected", "DebtIncurred", "Settled", "Consumed", "Converted", "LeviesTaken", "NonceCancelled",
+        "EIP712DomainChanged", "Notarized",
+    }  # fmt: skip
+    events = {entry["name"] for abi in artifacts().abis.values() for entry in abi if entry["type"] == "event"}
+    assert set(ACTS) == events - everybodys
+
+
+def test_audit_trail_tells_who_stopped_and_started_what(fresh_world, app_of):
+    world = fresh_world
+    world.register(1)
+    ops.take_office(world)
+    world.send("Notary", "pause", sender=ops.OFFICES["guardian"])
+    world.send("Notary", "unpause")
+    world.send("EnergyCertificate", "pause", sender=ops.OFFICES["guardian"])
+    guardian, administrator = world.account(ops.OFFICES["guardian"]), world.account(0)
+    client = app_of(world).test_client()
+    ops.sign_in(client, ops.key_of(ops.OFFICES["guardian"]))
+    told = [act for act in client.get("/operators/audit.json").json["acts"] if act["contract"] != "AccessManager"]
+    assert [(act["contract"], act["name"], act["sender"]) for act in told][:4] == [
+        ("EnergyCertificate", "IssuingPaused", guardian), ("Notary", "NotarizingResumed", administrator),
+        ("Notary", "NotarizingPaused", guardian), ("DeviceRegistry", "DeviceRegistered", administrator),
+    ]  # fmt: skip
+    shown = page(client.get("/operators/audit")).get_text()
+    assert "Issuing stopped" in shown and "Notarizing started again" in shown
+    [row] = [line for line in client.get("/operators/audit/acts.csv").text.splitlines() if ",NotarizingPaused," in line]
+    assert row.count(guardian) == 2

@@ -203,6 +203,15 @@ def test_sign_in_with_the_sites_own_message_opens_the_desk_in_a_strict_cookie(vi
         ("not_before", lambda text, _: text + "\nNot Before: 2999-09-30T16:25:24Z"),
         ("address", lambda text, address: text.replace(address, address.lower())),
         ("message", lambda text, _: text.replace("wants you to sign in", "wants you to sign")),
+        ("altered", lambda text, _: "http://" + text),
+        ("altered", lambda text, _: text.replace("/operators/sign-in\n", "/operators/elsewhere\n")),
+        ("altered", lambda text, _: text.replace("This sends no transaction", "This moves everything I hold")),
+        ("altered", lambda text, _: text.replace("\nSign in to Wattmark. This sends no transaction and costs nothing.\n", "\n")),
+        ("altered", lambda text, _: text.replace("Expiration Time: 2", "Expiration Time: 3")),
+        ("altered", lambda text, _: re.sub(r"\nExpiration Time: \S+", "", text)),
+        ("altered", lambda text, _: text + "\nNot Before: 2021-09-30T16:25:24Z"),
+        ("altered", lambda text, _: text + "\nRequest ID: 7"),
+        ("altered", lambda text, _: text + "\nResources:\n- urn:recap:e30"),
     ],
 )  # fmt: skip
 def test_sign_in_with_one_wrong_field_is_refused_and_says_which(visitor, operators, key, field, change):
@@ -475,6 +484,8 @@ def test_without_site_url_nobody_signs_in_but_on_this_machine(visitor):
 
 def test_page_that_needs_a_sign_in_leads_there_and_back(visitor, operators, key):
     answer = visitor.get("/operators/requests/new")
+    for refused in (answer, visitor.get("/operators/audit.json")):
+        assert refused.headers["WWW-Authenticate"] == 'EIP-4361 realm="operators", uri="/operators/sign-in"'
     link = re.search(r'href="(/operators/sign-in\?next=[^"]+)"', answer.text)[1]
     assert answer.status_code == 401
     page = visitor.get(link).text

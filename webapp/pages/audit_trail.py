@@ -37,12 +37,16 @@ DESK_COLUMNS = (
     "device_id", "start", "version", "decision", "reason", "reviewer", "decided_at", "edits", "evidence", "progress", "refusal", "sha256",
     "signature",
 )  # fmt: skip
-ACT_COLUMNS = ("time", "block", "contract", "name", "args", "tx")
-#: Events by which somebody's power, or whether contracts act at all, changed.
+ACT_COLUMNS = ("time", "block", "contract", "name", "args", "sender", "tx")
+#: Acts that the page shows, the newest; JSON and CSV have all.
+SHOWN_ACTS = 300
+#: Events of every act that needs a role. What holders and witnesses do is not among them.
 ACTS = (
-    "RoleGranted", "RoleRevoked", "RoleAdminChanged", "RoleGuardianChanged", "RoleGrantDelayChanged", "TargetFunctionRoleUpdated",
-    "TargetAdminDelayUpdated", "TargetClosed", "OperationScheduled", "OperationExecuted", "OperationCanceled", "AuthorityUpdated",
-    "Paused", "Unpaused", "Revoked", "SignersSet", "SignerRemoved",
+    "RoleGranted", "RoleRevoked", "RoleLabel", "RoleAdminChanged", "RoleGuardianChanged", "RoleGrantDelayChanged",
+    "TargetFunctionRoleUpdated", "TargetAdminDelayUpdated", "TargetClosed", "OperationScheduled", "OperationExecuted",
+    "OperationCanceled", "AuthorityUpdated", "CertificateBound", "ConverterBound", "NotarizingPaused", "NotarizingResumed",
+    "IssuingPaused", "IssuingResumed", "Revoked", "SignersSet", "SignerRemoved", "DeviceRegistered", "AccountSet", "CapacitySet",
+    "DeviceDeactivated", "FactorPublished", "FactorSuperseded", "Authorised", "StateAdvanced",
 )  # fmt: skip
 _ENTRY = api.shape(
     "ReviewTrailEntry", device_id=api.text(), start=api.maybe(Integer()), version=api.maybe(Integer()), decision=api.text(),
@@ -116,11 +120,12 @@ def notarized_decisions() -> list[Model]:
 @html.get("/operators/audit")
 @needs(*ROLE_WORDS)
 def desk() -> str:
-    """Decisions under way and refused, sign-ins that hold, and acts by which powers changed."""
+    """Decisions under way and refused, sign-ins that hold, and every act on the chain that needed a role."""
     told = _told()
     return render_template(
         "operators/audit.html",
         **told,
+        shown_acts=SHOWN_ACTS,
         progress=PROGRESS,
         decision_words=DECISIONS,
         role_names=ROLE_WORDS,
@@ -150,8 +155,9 @@ def _told() -> Model:
     is_admin = operator is not None and "administrator" in operator.roles
     marks = ",".join("?" * len(ACTS))
     acts = explorer().all(
-        "SELECT e.block, e.contract, e.name, e.args, e.tx, b.timestamp AS time FROM event e JOIN block b ON b.number = e.block"
-        f" WHERE e.name IN ({marks}) ORDER BY e.block DESC, e.log_index DESC LIMIT 2000", *ACTS)  # fmt: skip
+        "SELECT e.block, e.contract, e.name, e.args, e.tx, t.sender, b.timestamp AS time FROM event e"
+        " JOIN block b ON b.number = e.block LEFT JOIN tx t ON t.hash = e.tx"
+        f" WHERE e.name IN ({marks}) ORDER BY e.block DESC, e.log_index DESC", *ACTS)  # fmt: skip
     return {
         "decisions": trail(services().oracle_days, decisions_folder()),
         "acts": [{**row, "args": orjson.loads(row["args"])} for row in acts],

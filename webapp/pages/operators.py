@@ -51,6 +51,7 @@ REFUSALS = {
     "issued_at": lazy_gettext("The sign-in message is too old, or its clock is ahead. Begin again."),
     "expiration_time": lazy_gettext("The sign-in message has expired. Begin again."),
     "not_before": lazy_gettext("The sign-in message is not valid yet."),
+    "altered": lazy_gettext("The sign-in message is not as this site wrote it. Begin again."),
     "signature": lazy_gettext("The signature is not by this account."),
 }
 
@@ -77,14 +78,19 @@ def sign_in_message() -> Response:
         address = read_address(request.args.get("address", ""))
     except ValueError:
         abort(400, gettext("This is not an address: 0x and 40 hex digits, capitals as they were given."))
-    origin, now = site_origin(), datetime.now(UTC).replace(microsecond=0)
-    message = Message(
-        urlsplit(origin).netloc, address, f"{origin}{url_for('operators.sign_in_page')}", services().book.chain_id, new_nonce(), now,
-        STATEMENT, expiration_time=now + timedelta(seconds=NONCE_SECONDS),
-    )  # fmt: skip
+    message = _message(address, new_nonce(), datetime.now(UTC).replace(microsecond=0))
     answer = jsonify({"message": str(message)})
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _message(address: str, nonce: str, issued_at: datetime) -> Message:
+    """The message as this site writes it."""
+    origin = site_origin()
+    return Message(
+        urlsplit(origin).netloc, address, f"{origin}{url_for('operators.sign_in_page')}", services().book.chain_id, nonce, issued_at,
+        STATEMENT, expiration_time=issued_at + timedelta(seconds=NONCE_SECONDS),
+    )  # fmt: skip
 
 
 @html.post("/operators/sign-in.json")
@@ -98,6 +104,7 @@ def sign_in() -> Response:
     try:
         message = Message.read(text)
         message.check(origin=site_origin(), chain_id=services().book.chain_id, now=datetime.now(UTC))
+        message.require(_message(message.address, message.nonce, message.issued_at))
         if not spend_nonce(message.nonce):
             raise SiweError("nonce", "was not given here, not to this browser, too long ago, or is used")
         check_signature(text, message.address, signature, services().node)

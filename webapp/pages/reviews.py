@@ -38,6 +38,8 @@ html = Blueprint("reviews", __name__)
 Model = dict[str, Any]
 
 ROWS = 100
+#: A key's signature: 65 bytes as 0x text. What contract wallets give is longer.
+SIGNATURE_CHARACTERS = 132
 #: How a decision's progress looks: words, style, icon.
 PROGRESS = {
     SIGNED: (lazy_gettext("Signed, waits for the oracle"), "wait", "clock"),
@@ -222,6 +224,8 @@ def decided() -> Response:
     if not isinstance(text, str) or not isinstance(signature, str):
         abort(400, gettext("What was sent is not a decision."))
     folder = _folder()
+    if len(signature) != SIGNATURE_CHARACTERS:
+        abort(400, gettext("This is no key's own signature. A decision is checked without asking a chain, so contract wallets cannot review: sign in with a key of your own."))  # fmt: skip
     try:
         entry = accept_signed(text, signature, operator.address)
     except ReviewError as fault:
