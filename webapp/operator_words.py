@@ -26,6 +26,17 @@ ERRORS = {
     "FactorNotCurrent": lazy_gettext("Factor %(factorId)s was superseded by %(supersededBy)s already."),
     "FactorUnknown": lazy_gettext("There is no factor %(factorId)s."),
     "SignerSetInvalid": lazy_gettext("%(signers)s witnesses with a threshold of %(threshold)s cannot be."),
+    "NotOnGrid": lazy_gettext("%(time)s is not on the grid of device %(deviceId)s: every %(granularity)s s from 0:00 UTC."),
+    "ChangeInThePast": lazy_gettext("%(time)s is too early for device %(deviceId)s: from %(earliest)s on."),
+    "DeviceInactive": lazy_gettext("Device %(deviceId)s ends at %(activeUntil)s."),
+    "RootNotNotarized": lazy_gettext("Batch %(root)s is not notarized."),
+    "RootAlreadyRevoked": lazy_gettext("Batch %(root)s is revoked already."),
+    "SignerNotAuthorised": lazy_gettext("%(signer)s is no witness of epoch %(epoch)s."),
+    "AuthorisationAlreadyExists": lazy_gettext("There is an authorisation %(authorisationId)s already."),
+    "AuthorisationInvalid": lazy_gettext("The contract refuses the field %(field)s."),
+    "StateDoesNotFollow": lazy_gettext(
+        "Authorised, first transferred, adjustment pending, adjusted: these follow one another. Authorisation %(authorisationId)s is at step %(current)s of 4, so step %(given)s cannot come next."
+    ),
     "NotPaused": lazy_gettext("It is not stopped."),
     "Paused": lazy_gettext("It is stopped already."),
 }  # fmt: skip
@@ -43,9 +54,9 @@ FIELDS = {
 }
 
 _SHARED = (
-    "browserWallet", "wrongChain", "chainRefused", "noRpc", "otherAccount", "locked", "rejected", "pending", "refuses", "walletSays",
-    "unknownReason", "loadFailed", "noFunds", "badAddress", "simulating", "waitingForWallet", "contract", "function", "fee", "sent",
-    "relayed", "mined", "final", "reverted", "sped", "replaced", "cancelled", "dropped", "transaction", "forget", "signInWallet",
+    "browserWallet", "chainRefused", "noRpc", "otherAccount", "locked", "rejected", "pending", "refuses", "walletSays",
+    "unknownReason", "loadFailed", "noFunds", "noHash", "badAddress", "badAmount", "badCountry", "simulating", "waitingForWallet", "contract", "function", "fee", "sent",
+    "relayed", "mined", "final", "reverted", "sped", "replaced", "cancelled", "dropped", "transaction",
 )  # fmt: skip
 WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
     # signing in
@@ -62,6 +73,15 @@ WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
     "setSigners": lazy_gettext("Set witnesses"),
     "pause": lazy_gettext("Stop"),
     "unpause": lazy_gettext("Start again"),
+    "setAccount": lazy_gettext("Set the account of a device"),
+    "setCapacity": lazy_gettext("Set the capacity of a device"),
+    "deactivate": lazy_gettext("End a device"),
+    "revoke": lazy_gettext("Revoke a batch"),
+    "removeSigner": lazy_gettext("Remove a witness"),
+    "authorise": lazy_gettext("Record an authorisation"),
+    "recordFirstTransfer": lazy_gettext("Record the first transfer"),
+    "recordAdjustmentPending": lazy_gettext("Record that an adjustment is pending"),
+    "recordAdjustment": lazy_gettext("Record the adjustment"),
     "grantRole": lazy_gettext("Grant role"),
     "revokeRole": lazy_gettext("Take back role"),
     "schedule": lazy_gettext("Plan"),
@@ -91,6 +111,11 @@ WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
     "badZone": lazy_gettext("1 to 16 letters, digits or signs without spaces, such as RMPA."),
     "badYear": lazy_gettext("A year from 1900 to 2100."),
     "needSource": lazy_gettext("Say where the figure is from, and choose the document."),
+    "needText": lazy_gettext("A text is missing: say it in words, for the chain keeps it."),
+    "needDay": lazy_gettext("Choose the day from which it holds."),
+    "badHash": lazy_gettext("A hash or root has 0x and 64 hex digits; choosing a document fills in its own."),
+    "badPercent": lazy_gettext("Per cent from 0 to 100 with up to two decimals, both together at most 100."),
+    "needPurposes": lazy_gettext("Choose at least one purpose."),
     "badSigners": lazy_gettext("One address in each line, each once, and a threshold from 1 to their number."),
     "factorSays": lazy_gettext("%(grams)s g CO₂e per MWh: a kWh avoids %(perKwh)s g, a MWh %(perMwh)s kg."),
     "factorOdd": lazy_gettext(
@@ -98,5 +123,9 @@ WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
     ),
     "factorLow": lazy_gettext("That is less than 1 g per kWh. Is the figure in g per MWh? 700 g per kWh are 700,000 g per MWh."),
     "publicForGood": lazy_gettext("What is published stays on the chain for ever; a wrong factor can only be superseded."),
+    "revokeForGood": lazy_gettext("A batch that is revoked can never be brought back. Nothing more is issued from it; what is issued stays with its holders."),
+    "deactivateForGood": lazy_gettext("A device's end can be moved nearer, never further away."),
+    "removeSignerSays": lazy_gettext("Its signatures stop counting at once; the threshold stays. Where too few are left, nothing is notarized until the administrator sets new witnesses."),
+    "authoriseForGood": lazy_gettext("An authorisation can never be changed or taken back here."),
     "registerForGood": lazy_gettext("Meter, zone, country and technology of a device can never be changed."),
 }  # fmt: skip

@@ -90,6 +90,7 @@ WORDS = {
     "noneFits": lazy_gettext("No certificate held fits this choice."),
     "notRetirable": lazy_gettext("An outcome among these cannot be retired yet: its first transfer is not recorded."),
     "loadFailed": lazy_gettext("The site does not answer. Try again."),
+    "noHash": lazy_gettext("The wallet named no transaction. Look there whether it was sent before you try again."),
     # what is about to be done
     "transfer": lazy_gettext("Transfer"),
     "retire": lazy_gettext("Retire"),
@@ -138,6 +139,8 @@ WORDS = {
     "replaced": lazy_gettext("Another transaction of the wallet took its place. This one did not happen."),
     "cancelled": lazy_gettext("It was cancelled in the wallet and did not happen."),
     "dropped": lazy_gettext("The node no longer knows it, so it will not happen unless the wallet sends it again."),
+    "unsure": lazy_gettext("Signed; the relay does not answer, and may send it all the same. Do not sign again before its fate shows here."),
+    "relayUnknown": lazy_gettext("it never arrived there; nothing was retired"),
     "relayFailed": lazy_gettext("The relay could not send it: %(reason)s"),
     "transaction": lazy_gettext("Transaction"),
     "forget": lazy_gettext("Remove from this list"),

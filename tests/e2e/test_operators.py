@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +52,7 @@ def visit(browser, bureau):
         context = browser.new_context(locale="en-GB", viewport=size, bypass_csp=bypass_csp, accept_downloads=True)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         wallet.install(page)
         page.complaints, page.expected = [], []
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
@@ -251,6 +252,112 @@ def test_act_of_a_safe_comes_as_a_file_for_its_transaction_builder(bureau, visit
         notary = world.contracts["Notary"]
         assert (call["to"], call["data"]) == (notary.address, notary.encode_abi("pause", []))
         assert wallet.asked("eth_sendTransaction") == []
+
+
+def form_of(page, act):
+    """The form of an act, opened."""
+    form = page.locator(f"form:is([data-act={act}], :has(button[value={act}]))")
+    if not form.is_visible():
+        page.locator("details").filter(has=form).locator("summary").click()
+    return form
+
+
+def asked_for(page, act, **fields):
+    """Fill in the form of an act and check it."""
+    form = form_of(page, act)
+    for name, text in fields.items():
+        form.locator(f"[name={name}]").fill(text)
+    check(page, form.locator(f"button[value={act}], button:not([value])").first)
+
+
+def events(world, contract, name):
+    return [event.args for event in world.contracts[contract].events[name]().get_logs(from_block=0)]
+
+
+def test_registrar_sets_account_and_capacity_and_ends_a_device(bureau, visit):
+    world = bureau.world
+    page, _ = signed_in(visit, bureau.operators.OFFICES["registrar"], "/operators/administration", size=PHONE)
+    tomorrow = (world.w3.eth.get_block("latest")["timestamp"] // DAY + 1) * DAY
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(tomorrow + days * DAY)) for days in (0, 9))
+    asked_for(page, "setCapacity", deviceId="2", since=first, capacityW="7 500")
+    review = page.locator("#act-review").inner_text()
+    assert "7,500 W" in review and f"{first} 00:00:00 UTC" in review
+    sign(page)
+    assert dict(events(world, "DeviceRegistry", "CapacitySet")[-1]) == {
+        "deviceId": 2,
+        "capacityW": 7_500,
+        "since": tomorrow,
+    }
+    asked_for(page, "setAccount", deviceId="2", since=first, account=world.account(3))
+    sign(page)
+    assert dict(events(world, "DeviceRegistry", "AccountSet")[-1]) == {
+        "deviceId": 2,
+        "account": world.account(3),
+        "since": tomorrow,
+    }
+    asked_for(page, "deactivate", deviceId="2", activeUntil=last)
+    assert "never further away" in page.locator("#act-review").inner_text()
+    sign(page)
+    assert world.call("DeviceRegistry", "device", 2)[9] == tomorrow + 9 * DAY
+    # The registry's refusal, in words, before the wallet opens.
+    form = form_of(page, "setCapacity")
+    form.locator("[name=since]").fill("2016-07-02")
+    form.locator("button").click()
+    page.locator("#act-problem", has_text="is too early for device 2").wait_for()
+
+
+def test_guardian_revokes_a_batch_and_removes_a_witness(bureau, visit):
+    world = bureau.world
+    page, _ = signed_in(visit, bureau.operators.OFFICES["guardian"], "/operators/administration")
+    root = "0x" + world.archives[-1].root.hex()
+    form = form_of(page, "revoke")
+    form.locator("[name=root]").fill(root)
+    form.locator("button").click()
+    page.locator("#wallet-problem", has_text="A text is missing").wait_for()
+    form.locator("[name=reason]").fill("Made for this test")
+    check(page, form.locator("button"))
+    assert "never be brought back" in page.locator("#act-review").inner_text()
+    sign(page)
+    assert dict(events(world, "Notary", "Revoked")[-1])["reason"] == "Made for this test"
+    assert world.call("Notary", "notarization", world.archives[-1].root)[6] == 2
+    signers = world.call("Notary", "signerSet", world.call("Notary", "signerEpoch"))[0]
+    asked_for(page, "removeSigner", signer=signers[0], reason="Key lost")
+    sign(page)
+    assert world.call("Notary", "signerSet", world.call("Notary", "signerEpoch"))[0] == signers[1:]
+
+
+def test_authorisation_is_recorded_and_its_first_transfer(bureau, visit):
+    world, offices = bureau.world, bureau.operators.OFFICES
+    page, _ = signed_in(visit, offices["authoriser"], "/operators/administration")
+    form = form_of(page, "authorise")
+    for name, text in {
+        "authorisationId": "7", "country": "us", "firstYear": "2016", "lastYear": "2017", "capKg": "1500,5", "shareOfProceeds": "5",
+        "overallMitigation": "2.25", "shareOfProceedsAccount": world.account(9), "reference": "A-7",
+    }.items():  # fmt: skip
+        form.locator(f"[name={name}]").fill(text)
+    form.locator("[data-hash]").set_input_files(
+        {"name": "letter.pdf", "mimeType": "application/pdf", "buffer": DOCUMENT}
+    )
+    form.locator("[data-hash-state]", has_text="letter.pdf was hashed").wait_for()
+    form.locator("button").click()
+    page.locator("#wallet-problem", has_text="at least one purpose").wait_for()
+    form.locator("[name=purpose][value='1']").check()
+    form.locator("[name=purpose][value='4']").check()
+    check(page, form.locator("button"))
+    assert "1,500.500 kg CO₂e (1500500)" in page.locator("#act-review").inner_text()
+    sign(page)
+    assert tuple(world.call("MitigationOutcome", "authorisation", 7)) == (
+        b"US", 2016, 2017, 5, 500, 225, 1, 1_500_500, 0, world.account(9), keccak(DOCUMENT), "A-7",
+    )  # fmt: skip
+    page, _ = signed_in(visit, offices["transfer recorder"], "/operators/administration")
+    asked_for(page, "recordFirstTransfer", authorisationId="7", evidenceHash="0x" + keccak(DOCUMENT).hex())
+    sign(page)
+    assert dict(events(world, "MitigationOutcome", "StateAdvanced")[-1]) == {
+        "authorisationId": 7, "state": 2, "evidenceHash": keccak(DOCUMENT),
+    }  # fmt: skip
+    check_again = page.locator("button[value=recordFirstTransfer]")
+    check_again.click()
+    page.locator("#act-problem", has_text="step 2 of 4").wait_for()
 
 
 @pytest.mark.slow

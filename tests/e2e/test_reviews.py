@@ -53,7 +53,7 @@ def visit(browser, bureau):
         context = browser.new_context(locale="en-GB", viewport=size, color_scheme=scheme, bypass_csp=bypass_csp)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         wallet.install(page)
         page.complaints = []
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)

@@ -86,7 +86,7 @@ def visit(browser, market):
         context = browser.new_context(locale="en-GB", viewport=size)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         wallet.install(page, announced=announced)
         page.complaints = []
         page.on("console", lambda m: page.complaints.append(m.text) if m.type in ("error", "warning") else None)
@@ -281,7 +281,7 @@ def test_retire_shows_what_is_for_ever_and_goes_on_to_final(market, visit):
     start = FIRST_DAY + 34 * DAY
     assert (details.consumptionStart, details.consumptionEnd) == (start, start + DAY)
     [[asked]] = wallet.asked("eth_sendTransaction")
-    assert set(asked) == {"from", "to", "data", "gas"}
+    assert set(asked) == {"from", "to", "data", "gas", "chainId"}
     # Not final before the chain says so; then it is, and still known after a reload.
     assert "not final yet" in page.locator("#acts li").first.inner_text()
     world.anvil.mine(80)
@@ -439,7 +439,108 @@ def test_watch_asks_the_wallet_for_each_certificate(market, visit):
     }  # fmt: skip
 
 
+def retire_signed(page, token, amount="0.1"):
+    """The form of a retirement without a fee, up to the button that signs."""
+    pick(page, token)
+    tool(page, "retire")
+    page.locator("#act-form [name^=amount]").fill(amount)
+    fill_retirement(page)
+    page.get_by_text("Without a fee: I sign").click()
+    check(page)
+
+
+def test_retirement_whose_taking_the_relay_could_not_tell_is_asked_again_and_happens_once(market, visit):
+    world = market.world
+    page, wallet = visit()
+    connect(page)
+    before, asked = world.call("EnergyCertificate", "retirementCount"), []
+
+    def lost(route):
+        asked.append(route.request.post_data)
+        answer = route.fetch()
+        route.abort() if len(asked) == 1 else route.fulfill(response=answer)
+
+    page.route("**/relay/retirements.json", lost)
+    retire_signed(page, world.days[7])
+    sign(page)
+    assert len(asked) == 2 and asked[0] == asked[1]
+    assert len(wallet.asked("eth_signTypedData_v4")) == 1
+    assert world.call("EnergyCertificate", "retirementCount") == before + 1
+    page.complaints = [text for text in page.complaints if "ERR_FAILED" not in text]
+
+
+def test_retirement_that_the_relay_never_confirms_is_told_as_open_then_as_not_arrived(market, visit):
+    world = market.world
+    page, _ = visit()
+    page.clock.install()
+    page.reload()
+    connect(page)
+    page.route("**/relay/retirements.json", lambda route: route.abort())
+    before = world.call("EnergyCertificate", "retirementCount")
+    retire_signed(page, world.days[7])
+    page.locator("#act-go").click()
+    late, seen = time.monotonic() + 60, set()
+    while "relayFailed" not in seen:
+        assert time.monotonic() < late
+        page.clock.fast_forward(5_000)
+        seen |= {item.get_attribute("data-state") for item in page.locator("#acts li").all()[:1]}
+    assert "unsure" in seen and "never arrived" in page.locator("#acts li").first.inner_text()
+    assert world.call("EnergyCertificate", "retirementCount") == before
+    page.complaints = [text for text in page.complaints if "ERR_FAILED" not in text and "404" not in text]
+
+
 # -- refusals ---------------------------------------------------------------------------------------
+
+
+def transfer_reviewed(page, market):
+    pick(page, market.world.days[9])
+    tool(page, "transfer")
+    page.locator("#act-form [name^=amount]").fill("0.1")
+    page.locator("#act-form [name=to]").fill(market.world.account(8))
+    check(page)
+
+
+def test_account_changed_while_the_wallet_changes_chains_sends_nothing(market, visit):
+    page, wallet = visit()
+    connect(page)
+    pick(page, market.world.days[9])
+    tool(page, "retire")
+    fill_retirement(page)
+    check(page)
+    wallet.chain_id, wallet.known = 1, {1, market.world.w3.eth.chain_id}
+    wallet.before["wallet_switchEthereumChain"] = lambda: setattr(wallet, "account", Account.from_key(key_of(2)))
+    page.locator("#act-go").click()
+    page.get_by_text("The wallet uses another account").wait_for()
+    page.wait_for_timeout(500)
+    assert wallet.asked("eth_accounts") and wallet.asked("eth_sendTransaction") == []
+
+
+def test_chain_changed_after_the_estimate_is_named_to_the_wallet_which_refuses(market, visit):
+    world = market.world
+    page, wallet = visit()
+    connect(page)
+    before = world.w3.eth.get_transaction_count(world.account(1))
+    transfer_reviewed(page, market)
+    wallet.before["eth_getTransactionCount"] = lambda: setattr(wallet, "chain_id", 1)
+    page.locator("#act-go").click()
+    page.get_by_text("The wallet is on another chain.").wait_for()
+    page.wait_for_timeout(500)
+    [[asked]] = wallet.asked("eth_sendTransaction")
+    assert asked["chainId"] == hex(world.w3.eth.chain_id) and page.locator("#acts li").count() == 0
+    assert world.w3.eth.get_transaction_count(world.account(1)) == before
+
+
+def test_wallet_that_names_no_transaction_is_told_as_such(market, visit):
+    page, wallet = visit()
+    connect(page)
+    for answer in (None, "0x12", {"hash": 1}):
+        transfer_reviewed(page, market)
+        wallet.lies["eth_sendTransaction"] = answer
+        page.locator("#act-go").click()
+        page.locator("#act-problem").get_by_text("The wallet named no transaction").wait_for()
+        page.locator("#act-close").click()
+        page.locator("[data-pick]:checked").uncheck()
+    assert page.locator("#acts li").count() == 0
 
 
 def test_reject_in_the_wallet_sends_nothing_and_leaves_the_dialog(market, visit):
@@ -517,7 +618,7 @@ def test_form_with_a_fault_says_which(market, shared_page, fields, words):
 @pytest.fixture(scope="module")
 def shared_page(browser, market):
     page = browser.new_page(viewport=PHONE)
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     _wallet_module().Wallet(market.world.anvil.url, key_of(1), market.world.w3.eth.chain_id).install(page)
     page.goto(f"{market.site.url}/portfolio/{market.world.account(1)}?lang=en")
     connect(page)
@@ -601,7 +702,7 @@ def test_transaction_that_the_node_forgot_is_told_as_dropped(market, visit, by_h
     sent_waiting(page, market)
     sent = page.locator("#acts li a").first.get_attribute("href").rpartition("/")[2]
     assert by_hand.rpc("anvil_dropTransaction", sent) == sent
-    late = time.monotonic() + 15
+    late = time.monotonic() + 60
     while not page.locator("#acts li[data-state=dropped]").count():
         assert time.monotonic() < late
         page.clock.fast_forward(20_000)
@@ -659,7 +760,7 @@ def test_axe_on_form_and_review_finds_no_serious_fault(market, browser, scheme):
     # axe is put into the page past its Content-Security-Policy, which the other tests keep.
     context = browser.new_context(viewport=PHONE, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     _wallet_module().Wallet(market.world.anvil.url, key_of(1), market.world.w3.eth.chain_id).install(page)
     page.goto(f"{market.site.url}/portfolio/{market.world.account(1)}?lang=ru")
     page.add_script_tag(content=AXE.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -15,7 +16,7 @@ ANNOUNCED = """(() => {
   const provider = {
     request: async ({ method, params }) => {
       const answer = JSON.parse(await window.__wallet(JSON.stringify({ method, params: params ?? [] })))
-      if (answer.told) tell(...answer.told)
+      for (const event of answer.told ?? []) tell(...event)
       if (answer.error) throw Object.assign(new Error(answer.error.message), answer.error)
       return answer.result
     },
@@ -42,7 +43,8 @@ class WalletError(Exception):
 class Wallet:
     """``key`` signs; ``known`` are the chains it knows. ``refused`` methods are answered as by a person who says no.
 
-    ``log`` holds every ``(method, params)`` asked. ``wrap`` hides the node's errors as deep as MetaMask does.
+    ``log`` holds every ``(method, params)`` asked. ``before`` runs once ahead of a method, as what its owner does meanwhile;
+    ``lies`` are answers that are not true. ``wrap`` hides the node's errors as deep as MetaMask does.
     """
 
     def __init__(self, rpc_url: str, key: Any, chain_id: int, *, known: tuple[int, ...] = (), wrap: bool = True):
@@ -50,6 +52,8 @@ class Wallet:
         self.known = {chain_id, *known}
         self.refused: set[str] = set()
         self.log: list[tuple[str, list[Any]]] = []
+        self.before: dict[str, Callable[[], None]] = {}
+        self.lies: dict[str, Any] = {}
         self.wrap, self.fee_wei = wrap, None
         self._session = requests.Session()
         self._session.trust_env = False
@@ -75,15 +79,17 @@ class Wallet:
         asked = json.loads(raw)
         method, params = asked["method"], asked["params"]
         self.log.append((method, params))
-        before = self.chain_id
+        chain, account = self.chain_id, self.account
+        if method in self.before:
+            self.before.pop(method)()
         try:
             if method in self.refused:
                 raise WalletError(4001, "User rejected the request.")
-            answer: dict[str, Any] = {"result": self._do(method, params)}
+            answer: dict[str, Any] = {"result": self.lies[method] if method in self.lies else self._do(method, params)}
         except WalletError as fault:
             answer = {"error": {"code": fault.code, "message": fault.message, "data": fault.data}}
-        if self.chain_id != before:
-            answer["told"] = ["chainChanged", hex(self.chain_id)]
+        answer["told"] = [["chainChanged", hex(self.chain_id)]] if self.chain_id != chain else []
+        answer["told"] += [["accountsChanged", [self.account.address.lower()]]] if self.account != account else []
         return json.dumps(answer)
 
     def _do(self, method: str, params: list[Any]) -> Any:
@@ -116,6 +122,8 @@ class Wallet:
     def send(self, asked: dict[str, Any], *, nonce: int | None = None, fee_wei: int | None = None) -> str:
         """Sign and send as a wallet does: its own nonce, its own fee, this chain."""
         assert asked["from"].lower() == self.account.address.lower()
+        if int(asked.get("chainId", hex(self.chain_id)), 16) != self.chain_id:
+            raise WalletError(-32602, "The transaction is for another chain.")
         count = int(self.rpc("eth_getTransactionCount", self.account.address, "pending"), 16)
         fee = fee_wei or 2 * int(self.rpc("eth_gasPrice"), 16)
         signed = self.account.sign_transaction({

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,14 @@ from bs4 import BeautifulSoup
 from eth_utils import keccak
 
 from scripts.roles import ROLES
+from webapp import operator_words
 from webapp.authority import RESTRICTED, ROLE_IDS, ROLE_WORDS
+from webapp.pages.acts import OPERATOR_CALLS
 from webapp.registrations import GRANULARITIES, FormFaults, Registration
 
 DAY = 86_400
+#: What the access manager is asked, not told.
+VIEWS = ("canCall", "getSchedule", "hashOperation", "expiration")
 
 
 def words_of(answer) -> str:
@@ -103,6 +108,46 @@ def test_matrix_follows_the_chain_and_planned_acts_wait_pass_and_expire(fresh_wo
     assert model()["operations"][0]["state"] == "expired"
     world.send("AccessManager", "cancel", world.account(0), notary, data)
     assert model()["operations"] == []
+
+
+# -- acts -------------------------------------------------------------------------------------------
+
+
+def test_every_act_of_a_role_can_be_signed_but_the_two_of_the_deployment():
+    """Binding happens once, before anybody holds a role (docs/roles.md)."""
+    acts = {(contract, name) for contract, names in RESTRICTED.items() for name in names}
+    can = {(contract, name) for contract, names in OPERATOR_CALLS.items() for name in names}
+    assert acts - can == {("DeviceRegistry", "bindCertificate"), ("EnergyCertificate", "bindConverter")}
+
+
+def test_forms_of_administration_ask_for_every_argument_by_its_name(office_app, signed_in):
+    client, _ = signed_in(office_app, 3)
+    page = BeautifulSoup(client.get("/operators/administration").data, "html.parser")
+    functions = client.get("/operators/abi.json").json["functions"]
+    script = (Path(office_app.static_folder) / "wallet" / "calls.js").read_text()
+    own = set(re.findall(r"^  (\w+): form =>", script, re.MULTILINE))
+    asked = {}
+    for form in page.select("form[data-contract]"):
+        for act in [form.get("data-act"), *(button["value"] for button in form.select("button[name=act]"))]:
+            if act and act not in own:
+                asked[form["data-contract"], act] = {field["name"] for field in form.select("input[name]")}
+    assert len(asked) == 12
+    for (contract, act), names in asked.items():
+        [entry] = [one for one in functions[contract] if one["name"] == act]
+        assert names == {argument["name"] for argument in entry["inputs"]}, act
+
+
+def test_words_of_operators_scripts_are_all_there_and_all_used(office_app):
+    folder = Path(office_app.static_folder)
+    scripts = ("operators", "wallet/calls", "wallet/acting", "wallet/follow")
+    code = "\n".join((folder / f"{name}.js").read_text() for name in scripts)
+    told = re.findall(r"\b(?:say|told|tell|report)\(([^(),]*)", code)
+    used = {word for text in told for word in re.findall(r"(?<!=== )'([\w:-]+)'", text)}
+    # Only the relay, which operators do not use, is told of in these.
+    assert used - set(operator_words.WORDS) == {"relayFailed", "relayUnknown", "unsure", "noFundsRelay"} & used
+    acts = {name for names in OPERATOR_CALLS.values() for name in names if name not in VIEWS}
+    assert acts <= set(operator_words.WORDS)
+    assert not {word for word in set(operator_words.WORDS) - acts if f"'{word}'" not in code}
 
 
 # -- requests ---------------------------------------------------------------------------------------

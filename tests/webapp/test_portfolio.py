@@ -201,7 +201,9 @@ def test_error_words_name_errors_and_arguments_of_the_contracts(app):
 
 def test_wallet_words_are_all_used_and_all_there(app):
     folder = Path(app.static_folder) / "wallet"
-    code = "\n".join((folder / f"{name}.js").read_text() for name in ("portfolio", "words", "follow"))
+    code = "\n".join(
+        (folder / f"{name}.js").read_text() for name in ("portfolio", "acting", "relay", "words", "follow")
+    )
     told = re.findall(r"\b(?:say|told|tell|report)\(([^(),]*)", code)
     used = {word for text in told for word in re.findall(r"(?<!=== )'([\w:-]+)'", text)}
     assert len(used) > 60

@@ -29,10 +29,11 @@ Model = dict[str, Any]
 
 #: What operators' wallets call, by contract. The browser gets these functions and every contract's errors.
 OPERATOR_CALLS = {
-    "DeviceRegistry": ("register",),
+    "DeviceRegistry": ("register", "setAccount", "setCapacity", "deactivate"),
     "EmissionFactors": ("publish", "supersede"),
-    "Notary": ("setSigners", "pause", "unpause"),
+    "Notary": ("setSigners", "removeSigner", "pause", "unpause", "revoke"),
     "EnergyCertificate": ("pause", "unpause"),
+    "MitigationOutcome": ("authorise", "recordFirstTransfer", "recordAdjustmentPending", "recordAdjustment"),
     MANAGER: ("grantRole", "revokeRole", "schedule", "execute", "cancel", "canCall", "getSchedule", "hashOperation", "expiration"),
 }  # fmt: skip
 
@@ -84,7 +85,7 @@ def factor_desk() -> str:
 @html.get("/operators/administration")
 @needs()
 def administration() -> str:
-    """Acts that wait for the administration delay or stop something; prepared for whoever may sign them."""
+    """Every act of a role that has no page of its own, and what is planned; prepared for whoever may sign it."""
     found = _matrix()
     found_set = explorer().one(
         "SELECT signers, threshold FROM signer_set WHERE signers IS NOT NULL ORDER BY block DESC, log_index DESC LIMIT 1"

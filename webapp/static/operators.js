@@ -1,25 +1,19 @@
 // Operators: signing in by a wallet, and acts that their own wallet signs. Calls are made here from the published ABI, asked of the
 // access manager, tried out on the chain and shown before anything is signed. This page never sees a key.
 
-import { decodeFunctionResult, encodeFunctionData, getAddress, isAddress } from './wallet/viem.js'
-import { bringToChain, hasCode, isRejection, layers, onWallet, wallets } from './wallet/provider.js'
+import { decodeFunctionResult, encodeFunctionData, getAddress } from './wallet/viem.js'
+import { hasCode, isRejection, wallets } from './wallet/provider.js'
+import { $, bytesOf, hexOf, inWords, keepWallet, keptWallet, make, notice, offerWallets, priced, reachChain, sent } from './wallet/acting.js'
+import { callOf, factorSays } from './wallet/calls.js'
 import { follow } from './wallet/follow.js'
-import { Told, decoded, money, number, revertData, say, setup, short, told, utc } from './wallet/words.js'
+import { Told, milli, money, number, say, setup, told, utc } from './wallet/words.js'
 import { keccak256 } from './keccak.js'
 
-const KEPT_WALLET = 'wattmark:wallet', MANAGER = 'AccessManager'
+const MANAGER = 'AccessManager'
 const FINAL = ['final', 'reverted', 'replaced', 'cancelled', 'dropped']
 
-const $ = id => document.getElementById(id)
-const hex = value => `0x${BigInt(value).toString(16)}`
-const hexOf = bytes => `0x${[...bytes].map(byte => byte.toString(16).padStart(2, '0')).join('')}`
-const bytesOf = text => new TextEncoder().encode(text)
-const make = (tag, text, attributes = {}) => {
-  const element = Object.assign(document.createElement(tag), attributes)
-  if (text !== undefined) element.textContent = text
-  return element
-}
-const problem = text => { $('wallet-problem').hidden = !text; $('wallet-problem').lastElementChild.textContent = text }
+const problem = text => notice('wallet-problem', text)
+const wordsOf = (error, contract = MANAGER) => inWords(error, contract, abi?.errors)
 
 let wallet = null   // { name, rdns, provider }
 let abi = null
@@ -29,31 +23,13 @@ const ask = (method, ...params) => wallet.provider.request({ method, params })
 
 // -- the wallet -------------------------------------------------------------------------------------
 
-function kept() { try { return JSON.parse(localStorage.getItem(KEPT_WALLET)) } catch { return null } }
-function keep(rdns) { try { localStorage.setItem(KEPT_WALLET, JSON.stringify(rdns)) } catch { /* private browsing */ } }
-
 /** The wallet to ask, chosen by the reader where there are several or none was used before; null: closed without a choice. */
 function choose() {
-  const found = wallets(say('browserWallet')), before = found.find(one => one.rdns === kept())
+  const before = wallets(say('browserWallet')).find(one => one.rdns === keptWallet())
   if (before) return Promise.resolve(before)
   return new Promise(resolve => {
-    const show = () => {
-      const list = wallets(say('browserWallet'))
-      $('wallets-none').hidden = list.length > 0
-      $('wallets').replaceChildren(...list.map(one => {
-        const button = make('button', undefined, { type: 'button' })
-        if (one.icon) button.append(make('img', undefined, { src: one.icon, alt: '' }))
-        button.append(make('span', one.name))
-        button.addEventListener('click', () => { resolve(one); $('chooser').close() })
-        const item = make('li')
-        item.append(button)
-        return item
-      }))
-    }
-    onWallet(show)
-    show()
+    offerWallets(one => { resolve(one); $('chooser').close() })
     $('chooser').addEventListener('close', () => resolve(null), { once: true })
-    $('chooser').showModal()
   })
 }
 
@@ -64,24 +40,9 @@ async function connect() {
   const [first] = await chosen.provider.request({ method: 'eth_requestAccounts', params: [] })
   if (!first) throw told('locked')
   wallet = chosen
-  keep(chosen.rdns)
-  try {
-    if (!(await bringToChain(wallet.provider, setup.chain))) throw told('chainRefused', { chain: setup.chain.name })
-  } catch (error) {
-    if (error instanceof Told) throw error
-    throw hasCode(error, 4902) ? told('noRpc', { chain: setup.chain.name }) : error
-  }
+  keepWallet(chosen.rdns)
+  await reachChain(wallet.provider)
   return getAddress(first)
-}
-
-function inWords(error, contract = MANAGER) {
-  if (error instanceof Told) return error.message
-  if (isRejection(error)) return say('rejected')
-  if (hasCode(error, -32002)) return say('pending')
-  const data = revertData(error)
-  if (data && abi) return say('refuses', { reason: decoded(contract, abi.errors, data) })
-  const texts = [...layers(error)].map(layer => layer.message).filter(text => typeof text === 'string')
-  return say('walletSays', { reason: (texts.at(-1) ?? String(error)).slice(0, 200) || say('unknownReason') })
 }
 
 // -- signing in -------------------------------------------------------------------------------------
@@ -112,7 +73,7 @@ async function signIn() {
     if (!answer.ok) throw new Told(result.error?.detail ?? say('loadFailed'))
     window.location.assign(result.next)
   } catch (error) {
-    problem(inWords(error))
+    problem(wordsOf(error))
   } finally {
     state('')
     $('sign-in').disabled = false
@@ -136,61 +97,8 @@ document.addEventListener('change', async event => {
   state.textContent = say('hashed', { name: file.name })
 })
 
-// -- forms, as calls --------------------------------------------------------------------------------
+// -- what is asked for --------------------------------------------------------------------------------
 
-function whole(text, least = 1n, most = (1n << 56n) - 1n) {
-  const plain = text.replace(/[\s\u00a0\u202f]/g, '')
-  const value = /^\d{1,20}$/.test(plain) ? BigInt(plain) : -1n
-  if (value < least || value > most) throw told('badNumber')
-  return value
-}
-function address(text) {
-  const value = text.trim()
-  if (!isAddress(value) || !BigInt(value)) throw told('badAddress')
-  return getAddress(value)
-}
-function zone(text) {
-  const value = text.trim()
-  if (!/^[!-~]{1,16}$/.test(value)) throw told('badZone')
-  return hexOf(bytesOf(value)).padEnd(34, '0')
-}
-
-function source(form) {
-  const text = form.source.value.trim(), hash = form.sourceHash.value.trim().toLowerCase()
-  if (!text || !/^0x[0-9a-f]{64}$/.test(hash)) throw told('needSource')
-  return [whole(form.gramsPerMWh.value), form.illustrative.checked, hash, text]
-}
-
-const CALLS = {
-  register: form => {
-    const device = JSON.parse(form.dataset.device)
-    return { args: [whole(form.deviceId.value, 1n, (1n << 64n) - 1n), { ...device, capacityW: BigInt(device.capacityW) }], warnings: [say('registerForGood')] }
-  },
-  publish: form => {
-    const year = /^\d{4}$/.test(form.year.value.trim()) ? Number(form.year.value) : 0
-    if (year < 1900 || year > 2100) throw told('badYear')
-    return { args: [zone(form.gridZone.value), year, ...source(form)], warnings: [...factorSays(form), say('publicForGood')] }
-  },
-  supersede: form => ({ args: [Number(form.factorId.value), ...source(form)], warnings: [...factorSays(form), say('publicForGood')] }),
-  setSigners: form => {
-    const signers = form.signers.value.split(/\s+/).filter(Boolean).map(address).sort((a, b) => (BigInt(a) < BigInt(b) ? -1 : 1))
-    const threshold = /^\d{1,3}$/.test(form.threshold.value.trim()) ? Number(form.threshold.value) : 0
-    if (!signers.length || new Set(signers).size !== signers.length || threshold < 1 || threshold > signers.length) throw told('badSigners')
-    return { args: [signers, threshold], warnings: [] }
-  },
-  pause: () => ({ args: [], warnings: [] }),
-  unpause: () => ({ args: [], warnings: [] }),
-  grantRole: form => ({ args: [BigInt(form.roleId.value), address(form.account.value), Number(whole(form.executionDelay.value, 0n, (1n << 32n) - 1n))], warnings: [] }),
-  revokeRole: form => ({ args: [BigInt(form.roleId.value), address(form.account.value)], warnings: [] }),
-}
-
-/** The figure in plain words, and what is odd about it. */
-function factorSays(form) {
-  let grams
-  try { grams = whole(form.gramsPerMWh.value) } catch { return [] }
-  const values = { grams: number(grams), perKwh: number(Number(grams) / 1000), perMwh: number(Number(grams) / 1000) }
-  return [say('factorSays', values), ...(grams > 1_500_000n ? [say('factorOdd')] : grams < 1_000n ? [say('factorLow')] : [])]
-}
 $('factor')?.addEventListener('input', event => { $('factor-says').textContent = factorSays(event.currentTarget).join(' ') })
 
 document.addEventListener('submit', async event => {
@@ -198,7 +106,10 @@ document.addEventListener('submit', async event => {
   if (!contract) return
   event.preventDefault()
   const what = event.submitter?.name === 'act' ? event.submitter.value : form.dataset.act
-  await attempt(async () => open({ what, contract, functionName: what, ...CALLS[what](form) }), contract)
+  await attempt(async () => {
+    abi ??= await published()
+    await open({ what, contract, functionName: what, ...callOf(form, entryOf(contract, what)) })
+  }, contract)
 })
 
 document.addEventListener('click', async event => {
@@ -214,10 +125,17 @@ async function attempt(step, contract) {
   try {
     await step()
   } catch (error) {
-    problem(inWords(error, contract))
+    problem(wordsOf(error, contract))
     $('wallet-problem').scrollIntoView({ block: 'center' })
   }
 }
+
+async function published() {
+  const answer = await fetch(setup.abi)
+  if (!answer.ok) throw told('loadFailed')
+  return answer.json()
+}
+const entryOf = (contract, functionName) => abi.functions[contract].find(one => one.name === functionName)
 
 // -- what the access manager says to it ------------------------------------------------------------------
 
@@ -230,7 +148,7 @@ async function view(functionName, ...args) {
 async function arrange(planned, account) {
   const { contract, functionName, args } = planned
   const target = setup.contracts[contract], manager = setup.contracts[MANAGER]
-  const entry = abi.functions[contract].find(one => one.name === functionName)
+  const entry = entryOf(contract, functionName)
   const data = encodeFunctionData({ abi: [entry], functionName, args })
   Object.assign(planned, { from: account, to: target, data, entry, args, title: say(planned.what), notes: [] })
   // What is planned is executed or cancelled by who planned it; the access manager itself looks at the rest.
@@ -261,7 +179,7 @@ async function arrange(planned, account) {
   planned.title = say(at ? 'executed' : 'planned', { what: say(planned.what) })
   planned.inner = { contract, functionName, args, entry }
   Object.assign(planned, {
-    contract: MANAGER, functionName: name, args: outer, entry: abi.functions[MANAGER].find(one => one.name === name), to: manager,
+    contract: MANAGER, functionName: name, args: outer, entry: entryOf(MANAGER, name), to: manager,
     data: encodeFunctionData({ abi: abi.functions[MANAGER], functionName: name, args: outer }),
   })
 }
@@ -273,7 +191,7 @@ const lasting = seconds => {
 
 // -- the dialog: what will be signed ----------------------------------------------------------------------
 
-const trouble = text => { $('act-problem').hidden = !text; $('act-problem').lastElementChild.textContent = text }
+const trouble = text => notice('act-problem', text)
 const busy = text => { $('act-busy').textContent = text; $('act-go').disabled = Boolean(text) }
 $('act-close')?.addEventListener('click', () => $('act').close())
 $('act')?.addEventListener('close', () => { act = null })
@@ -282,7 +200,7 @@ async function open(planned) {
   const account = await connect()
   if (!account) return
   if (account !== setup.account) throw told('otherAccount')
-  abi ??= await (await fetch(setup.abi)).json()
+  abi ??= await published()
   act = planned
   $('act-title').textContent = say(planned.what)
   $('act-review').replaceChildren()
@@ -295,22 +213,15 @@ async function open(planned) {
     const tx = { from: planned.from, to: planned.to, data: planned.data }
     // Tried as a call first: nodes tell an estimate's refusal in less uniform ways.
     await ask('eth_call', tx, 'latest')
-    if (planned.from === account) await price(planned, tx)
+    if (planned.from === account) Object.assign(planned, await priced(wallet.provider, tx))
   } catch (error) {
     busy('')
-    trouble(inWords(error, planned.contract))
+    trouble(wordsOf(error, planned.contract))
     if (act === planned && planned.data) review(planned, false)
     return
   }
   busy('')
   if (act === planned) review(planned, planned.from === account)
-}
-
-async function price(planned, tx) {
-  const [estimate, perGas, balance] = await Promise.all([ask('eth_estimateGas', tx), ask('eth_gasPrice'), ask('eth_getBalance', tx.from, 'latest')])
-  planned.gas = BigInt(estimate) * 120n / 100n
-  planned.fee = planned.gas * BigInt(perGas)
-  if (BigInt(balance) < planned.fee) throw told('noFunds', { balance: money(balance), fee: money(planned.fee), currency: setup.chain.currency })
 }
 
 function review(planned, sendable) {
@@ -341,7 +252,9 @@ function review(planned, sendable) {
 function readable({ type, name }, value) {
   if (Array.isArray(value)) return value.map(one => readable({ type: type.replace(/\[\]$/, ''), name }, one)).join(', ')
   if (type === 'bytes2' || type === 'bytes16') return String.fromCharCode(...value.slice(2).match(/../g).map(byte => parseInt(byte, 16)).filter(byte => byte > 31 && byte < 127))
-  if (name === 'activeFrom' || name === 'activeUntil') return BigInt(value) === (1n << 40n) - 1n ? '–' : utc(value)
+  if (name === 'capG') return `${milli(value)} kg CO₂e (${value})`
+  if (name === 'capacityW') return `${number(value)} W`
+  if (['activeFrom', 'activeUntil', 'since'].includes(name)) return BigInt(value) === (1n << 40n) - 1n ? '–' : utc(value)
   return String(value)
 }
 
@@ -352,15 +265,13 @@ $('act-form')?.addEventListener('submit', async event => {
   busy(say('waitingForWallet'))
   try {
     if ((await connect()) !== setup.account) throw told('otherAccount')
-    const { from, to, data, gas, contract, title } = current
-    const [nonce, block] = await Promise.all([ask('eth_getTransactionCount', from, 'pending'), ask('eth_blockNumber')])
-    const hash = await ask('eth_sendTransaction', { from, to, data, gas: hex(gas) })
-    busy('')
-    $('act').close()
-    watch({ hash, nonce, block, from, to, data, contract, title })
+    if (act !== current) return
+    const { from, to, data, contract, title } = current
+    const done = await sent(wallet.provider, current)
+    if (act === current) { busy(''); $('act').close() }
+    watch({ ...done, from, to, data, contract, title })
   } catch (error) {
-    busy('')
-    if (act === current) trouble(inWords(error, current.contract))
+    if (act === current) { busy(''); trouble(wordsOf(error, current.contract)) }
   }
 })
 

@@ -2,26 +2,19 @@
 // wallet signs it (personal_sign). This page never sees a key.
 
 import { isRejection, onWallet, wallets } from './provider.js'
+import { $, bytesOf, hexOf, keptWallet, make, notice } from './acting.js'
+import { Told, say, setup, told } from './words.js'
 
-const $ = id => document.getElementById(id)
-const root = $('decide'), setup = JSON.parse(root.dataset.setup)
-const KEPT_WALLET = 'wattmark:wallet'
-
-const filled = (text, values) => text.replace(/%\((\w+)\)[sd]/g, (_, name) => values[name] ?? '')
-const say = (key, values = {}) => filled(setup.words[key], values)
-class Told extends Error {}
-
-const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text })
-const trouble = (id, text) => { $(id).hidden = !text; $(id).lastElementChild.textContent = text }
-const hexOf = text => `0x${[...new TextEncoder().encode(text)].map(byte => byte.toString(16).padStart(2, '0')).join('')}`
+const root = $('decide')
+const trouble = notice
 const utc = seconds => new Date(seconds * 1000).toISOString().slice(0, 16).replace('T', ' ')
 const clock = slot => `${String(Math.floor(slot / 4)).padStart(2, '0')}:${String((slot % 4) * 15).padStart(2, '0')}`
 
 async function post(address, body, type = 'application/json') {
   const answer = await fetch(address, { method: 'POST', body, headers: { 'Content-Type': type, 'X-CSRF-Token': setup.token } })
-  const told = await answer.json().catch(() => ({}))
-  if (!answer.ok) throw new Told(told.error?.detail ?? say('failed', { problem: answer.status }))
-  return told
+  const given = await answer.json().catch(() => ({}))
+  if (!answer.ok) throw new Told(given.error?.detail ?? say('failed', { problem: answer.status }))
+  return given
 }
 
 // -- what is signed ---------------------------------------------------------------------------------
@@ -55,10 +48,10 @@ function isAsAsked(facts, asked) {
 let message = null
 
 async function show(asked) {
-  const told = await post('/operators/reviews/draft.json', JSON.stringify(asked))
-  const facts = JSON.parse(told.message)
-  if (!isAsAsked(facts, asked)) throw new Told(say('altered'))
-  message = told.message
+  const given = await post('/operators/reviews/draft.json', JSON.stringify(asked))
+  const facts = JSON.parse(given.message)
+  if (!isAsAsked(facts, asked)) throw told('altered')
+  message = given.message
   $('sign-words').replaceChildren(...inWords(facts).flatMap(([name, value]) => {
     return [make('dt', name), Object.assign(make('dd', value), { className: 'lines' })]
   }))
@@ -74,28 +67,27 @@ async function show(asked) {
 
 function list() {
   const found = wallets()
-  let kept = null
-  try { kept = JSON.parse(localStorage.getItem(KEPT_WALLET)) } catch { /* private browsing */ }
+  const before = keptWallet()
   $('sign-wallet').replaceChildren(...found.map((one, i) => {
     const option = make('option', one.name)
     option.value = i
-    option.selected = one.rdns === kept
+    option.selected = one.rdns === before
     return option
   }))
   $('sign-wallet').hidden = found.length < 2
 }
 onWallet(list)
 
-async function sign() {
+async function sign(text) {
   const wallet = wallets()[Number($('sign-wallet').value) || 0]
-  if (!wallet) throw new Told(say('noWallet'))
+  if (!wallet) throw told('noWallet')
   $('sign-busy').textContent = say('waiting')
   const accounts = await wallet.provider.request({ method: 'eth_requestAccounts' })
   const account = accounts.find(one => one.toLowerCase() === setup.account.toLowerCase())
-  if (!account) throw new Told(say('otherAccount', { account: setup.account }))
-  const signature = await wallet.provider.request({ method: 'personal_sign', params: [hexOf(message), account] })
+  if (!account) throw told('otherAccount', { account: setup.account })
+  const signature = await wallet.provider.request({ method: 'personal_sign', params: [hexOf(bytesOf(text)), account] })
   $('sign-busy').textContent = say('sending')
-  return (await post('/operators/reviews/decision.json', JSON.stringify({ message, signature }))).sha256
+  return (await post('/operators/reviews/decision.json', JSON.stringify({ message: text, signature }))).sha256
 }
 
 const inTheirWords = error => (error instanceof Told ? error.message : isRejection(error) ? say('rejected') : say('failed', { problem: String(error?.message ?? error).slice(0, 200) }))
@@ -104,7 +96,7 @@ $('sign-go').addEventListener('click', async () => {
   $('sign-go').disabled = true
   trouble('sign-problem', '')
   try {
-    const sha256 = await sign()
+    const sha256 = await sign(message)
     $('sign').close()
     watch(sha256)
     await refresh()
@@ -121,12 +113,12 @@ async function watch(sha256) {
   $('decided').hidden = false
   for (let seconds = 2; ; seconds = Math.min(seconds * 1.5, 30)) {
     const answer = await fetch(`/operators/reviews/decisions/${sha256}.json`).catch(() => null)
-    const told = answer?.ok ? await answer.json() : null
-    if (told) {
-      $('decided').dataset.state = told.progress
-      $('decided').lastElementChild.textContent = [told.words, told.refusal].filter(Boolean).join(': ')
+    const found = answer?.ok ? await answer.json() : null
+    if (found) {
+      $('decided').dataset.state = found.progress
+      $('decided').lastElementChild.textContent = [found.words, found.refusal].filter(Boolean).join(': ')
     }
-    if (['taken', 'refused'].includes(told?.progress)) return refresh()
+    if (['taken', 'refused'].includes(found?.progress)) return refresh()
     await new Promise(resolve => setTimeout(resolve, seconds * 1000))
   }
 }
@@ -161,10 +153,10 @@ form?.addEventListener('input', ({ target }) => {
 /** Slots that were given other figures, `[slot, Wh]`. */
 function edits() {
   const changed = [...form.querySelectorAll('[data-slot]')].filter(input => input.value.trim() !== input.dataset.before)
-  if (!changed.length) throw new Told(say('noEdits'))
+  if (!changed.length) throw told('noEdits')
   return changed.map(input => {
     const text = input.value.trim()
-    if (!/^\d{1,10}$/.test(text) || Number(text) > 4294967295) throw new Told(say('badWh', { slot: clock(Number(input.dataset.slot)) }))
+    if (!/^\d{1,10}$/.test(text) || Number(text) > 4294967295) throw told('badWh', { slot: clock(Number(input.dataset.slot)) })
     return [Number(input.dataset.slot), Number(text)]
   })
 }
@@ -181,7 +173,7 @@ form?.addEventListener('submit', async event => {
     if (asked.decision === 'edit') {
       asked.edits = edits()
       const [file] = $('evidence').files
-      if (!file) throw new Told(say('noEvidence'))
+      if (!file) throw told('noEvidence')
       $('decision-busy').textContent = say('hashing')
       asked.evidence = (await post('/operators/reviews/evidence.json', file, 'application/octet-stream')).sha256
     }

@@ -1,14 +1,15 @@
 // What becomes of a transaction: waiting, in a block, final; replaced, dropped, reverted. Kept over reloads of the page.
 
-import { decoded, revertData } from './words.js'
+import { hex } from './acting.js'
+import { ticketOf } from './relay.js'
+import { decoded, revertData, say } from './words.js'
 
 const FIRST_MS = 500, SLOWEST_MS = 8_000
 //: Blocks that are searched for the transaction that took another's nonce.
 const SEARCHED_BLOCKS = 64n
-//: A transaction no node knows may be on its way between nodes for this long.
+//: A transaction that no node knows, or a request that the relay does not know, may be on its way for this long.
 const UNKNOWN_MS = 60_000
 
-const hex = value => `0x${BigInt(value).toString(16)}`
 const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds))
 
 /** Tells `report(state, values)` whenever something is new; `indexed()` once the site's pages know of it. Ends with the act. */
@@ -23,9 +24,11 @@ export async function follow(act, provider, errors, report, indexed) {
   }
   for (;;) {
     try {
-      if (act.ticket) {
-        const failed = await askRelay(act)
-        if (failed) return tell('relayFailed', { reason: failed })
+      const ticket = act.ticket ? await ticketOf(act.ticket) : null
+      if (ticket?.state === 'failed') return tell('relayFailed', { reason: ticket.problem })
+      if (ticket) {
+        act.hash = ticket.transaction ?? act.hash
+        act.unsure &&= ticket.state === 'silent' || ticket.state === 'unknown'
       }
       const receipt = act.hash ? await ask('eth_getTransactionReceipt', act.hash) : null
       if (receipt && BigInt(receipt.status) === 0n) {
@@ -38,16 +41,18 @@ export async function follow(act, provider, errors, report, indexed) {
         if (site.indexed && !known) { known = true; await indexed() }
         tell(site.final ? 'final' : 'mined', { block })
         if (site.final) return
-      } else if (!act.hash) {
-        tell('relayed')
+      } else if (ticket) {
+        missing = ticket.state === 'unknown' ? missing || Date.now() : 0
+        if (missing && Date.now() - missing > UNKNOWN_MS) return tell('relayFailed', { reason: say('relayUnknown') })
+        tell(act.unsure ? 'unsure' : 'relayed')
       } else {
-        const end = act.ticket ? null : await lost(ask, act)
+        const end = await lost(ask, act)
         if (end === 'sped') { report('sped'); shown = ''; continue }
         if (end === 'unknown') missing ||= Date.now()
         else missing = 0
         if (end === 'replaced' || end === 'cancelled') return tell(end)
         if (missing && Date.now() - missing > UNKNOWN_MS) return tell('dropped')
-        tell(act.ticket ? 'relayed' : 'sent')
+        tell('sent')
       }
     } catch (fault) {
       // A wallet or a site that does not answer says nothing about the transaction: ask again later.
@@ -60,14 +65,6 @@ export async function follow(act, provider, errors, report, indexed) {
 function growing() {
   let milliseconds = FIRST_MS
   return () => { const now = milliseconds; milliseconds = Math.min(milliseconds * 1.15, SLOWEST_MS); return now }
-}
-
-async function askRelay(act) {
-  const answer = await fetch(`/relay/retirements/${act.ticket}.json`)
-  if (!answer.ok) return null
-  const ticket = await answer.json()
-  act.hash = ticket.transaction ?? act.hash
-  return ticket.state === 'failed' ? ticket.problem : null
 }
 
 /** Whether the site's index has the transaction, and whether its block is final by the site's rule. */

@@ -2,23 +2,17 @@
 // will show, and signed in the wallet. This page never sees a key, and every read of the chain goes through the wallet.
 
 import { decodeFunctionResult, encodeFunctionData, getAddress, isAddress } from './viem.js'
-import { bringToChain, hasCode, isOnChain, isRejection, layers, onWallet, wallets } from './provider.js'
+import { isOnChain, isRejection, onWallet, wallets } from './provider.js'
+import { $, inWords, keep, keepWallet, kept, keptWallet, make, notice, offerWallets, priced, reachChain, sent } from './acting.js'
 import { choose, fitting } from './split.js'
 import { follow } from './follow.js'
-import { Told, decoded, milli, money, number, parseMilli, refusal, revertData, say, setup, short, told, tokenName, unit, utc } from './words.js'
+import { handOver } from './relay.js'
+import { Told, milli, money, number, parseMilli, say, setup, short, told, tokenName, unit } from './words.js'
 
-const KEPT_WALLET = 'wattmark:wallet', KEPT_ACTS = `wattmark:acts:${setup.chain.chainId}`
+const KEPT_ACTS = `wattmark:acts:${setup.chain.chainId}`
 const SIGNATURE_SECONDS = 3_600n
 const TOKENS = { certificate: 'EnergyCertificate', outcome: 'MitigationOutcome' }
 const FINAL = ['final', 'reverted', 'replaced', 'cancelled', 'dropped', 'relayFailed']
-
-const $ = id => document.getElementById(id)
-const hex = value => `0x${BigInt(value).toString(16)}`
-const make = (tag, text, attributes = {}) => {
-  const element = Object.assign(document.createElement(tag), attributes)
-  if (text !== undefined) element.textContent = text
-  return element
-}
 
 let wallet = null     // { name, rdns, provider }
 let account = null    // checksummed
@@ -26,26 +20,18 @@ let held = null       // this page's model
 let abi = null
 let act = null        // what the dialog is about
 
-// -- kept in this browser ---------------------------------------------------------------------------
-
-function kept(key, fallback) {
-  try { return JSON.parse(localStorage.getItem(key)) ?? fallback } catch { return fallback }
-}
-function keep(key, value) {
-  try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)) } catch { /* private browsing */ }
-}
-
 // -- the wallet -------------------------------------------------------------------------------------
 
 const ask = (method, ...params) => wallet.provider.request({ method, params })
-const problem = text => { $('wallet-problem').hidden = !text; $('wallet-problem').lastElementChild.textContent = text }
+const problem = text => notice('wallet-problem', text)
+const wordsOf = (error, contract = 'EnergyCertificate') => inWords(error, contract, abi?.errors)
 
 async function connect(chosen, method = 'eth_requestAccounts') {
   const [first] = await chosen.provider.request({ method, params: [] })
   if (!first) { if (method === 'eth_requestAccounts') throw told('locked'); return }
   if (wallet?.provider !== chosen.provider) listen(chosen.provider)
   wallet = chosen
-  keep(KEPT_WALLET, chosen.rdns)
+  keepWallet(chosen.rdns)
   await accountIs(first)
 }
 
@@ -77,59 +63,23 @@ async function showWallet() {
 }
 
 function chooser() {
-  const show = () => {
-    const list = wallets(say('browserWallet'))
-    $('wallets-none').hidden = list.length > 0
-    $('wallets').replaceChildren(...list.map(found => {
-      const button = make('button', undefined, { type: 'button' })
-      if (found.icon) button.append(make('img', undefined, { src: found.icon, alt: '' }))
-      button.append(make('span', found.name))
-      button.addEventListener('click', async () => {
-        try { await connect(found); $('chooser').close() } catch (error) { $('chooser').close(); problem(inWords(error)) }
-      })
-      const item = make('li')
-      item.append(button)
-      return item
-    }))
-  }
-  onWallet(show)
-  show()
-  $('chooser').showModal()
+  offerWallets(async found => {
+    try { await connect(found); $('chooser').close() } catch (error) { $('chooser').close(); problem(wordsOf(error)) }
+  })
 }
 
 $('wallet-connect').addEventListener('click', chooser)
-$('wallet-leave').addEventListener('click', () => { wallet = account = null; keep(KEPT_WALLET, null); window.location.assign(window.location.pathname) })
+$('wallet-leave').addEventListener('click', () => { wallet = account = null; keepWallet(null); window.location.assign(window.location.pathname) })
 $('wallet-chain').addEventListener('click', async () => {
-  try { await toChain() } catch (error) { problem(inWords(error)); return }
+  try { await reachChain(wallet.provider) } catch (error) { problem(wordsOf(error)); return }
   showWallet()
 })
-
-async function toChain() {
-  try {
-    if (!(await bringToChain(wallet.provider, setup.chain))) throw told('chainRefused', { chain: setup.chain.name })
-  } catch (error) {
-    if (error instanceof Told) throw error
-    throw hasCode(error, 4902) ? told('noRpc', { chain: setup.chain.name }) : error
-  }
-}
 
 /** A wallet is there, on this chain, with the account of this page; else the reader is told what to do. */
 function ready() {
   if (!wallet || !account) { chooser(); return false }
   if (account !== setup.account) { problem(say('otherAccount')); $('wallet-problem').scrollIntoView({ block: 'center' }); return false }
   return true
-}
-
-// -- errors in words --------------------------------------------------------------------------------
-
-function inWords(error, contract = 'EnergyCertificate') {
-  if (error instanceof Told) return error.message
-  if (isRejection(error)) return say('rejected')
-  if (hasCode(error, -32002)) return say('pending')
-  const data = revertData(error)
-  if (data && abi) return say('refuses', { reason: decoded(contract, abi.errors, data) })
-  const texts = [...layers(error)].map(layer => layer.message).filter(text => typeof text === 'string')
-  return say('walletSays', { reason: (texts.at(-1) ?? String(error)).slice(0, 200) || say('unknownReason') })
 }
 
 // -- what the page knows ----------------------------------------------------------------------------
@@ -182,7 +132,7 @@ document.addEventListener('click', async event => {
       else openForm(what, kind, rows)
     }
   } catch (error) {
-    problem(inWords(error))
+    problem(wordsOf(error))
     $('wallet-problem').scrollIntoView({ block: 'center' })
   }
 })
@@ -205,7 +155,7 @@ document.addEventListener('submit', async event => {
     if (!chosen) throw told('notEnough', { held: milli(rows.reduce((total, row) => total + row.amount, 0n)) })
     openForm(event.submitter?.value ?? 'retire', 'certificate', chosen, given)
   } catch (error) {
-    problem(inWords(error))
+    problem(wordsOf(error))
     $('wallet-problem').scrollIntoView({ block: 'center' })
   }
 })
@@ -213,7 +163,7 @@ document.addEventListener('submit', async event => {
 // -- the dialog: a form, then what will be signed ---------------------------------------------------
 
 const form = $('act-form'), CHECK = $('act-go').textContent
-const trouble = text => { $('act-problem').hidden = !text; $('act-problem').lastElementChild.textContent = text }
+const trouble = text => notice('act-problem', text)
 const busy = text => { $('act-busy').textContent = text; for (const id of ['act-go', 'act-back']) $(id).disabled = Boolean(text) }
 const isoDay = seconds => new Date(seconds * 1000).toISOString().slice(0, 10)
 
@@ -280,7 +230,7 @@ form.addEventListener('submit', async event => {
     else await go(current)
   } catch (error) {
     // The dialog may have been closed, or opened for something else, meanwhile.
-    if (act === current || act?.rows === current?.rows) { busy(''); trouble(inWords(error, TOKENS[current?.kind] ?? current?.contract)) }
+    if (act === current || act?.rows === current?.rows) { busy(''); trouble(wordsOf(error, TOKENS[current?.kind] ?? current?.contract)) }
   }
 })
 
@@ -382,7 +332,7 @@ async function review(planned) {
   } catch (error) {
     if (planned.rows) throw error
     busy('')
-    trouble(inWords(error, planned.contract))
+    trouble(wordsOf(error, planned.contract))
     $('act-go').disabled = true
     return
   }
@@ -395,24 +345,18 @@ async function review(planned) {
 
 async function prepare(planned) {
   const [functionName, args] = planned.call
-  await toChain()
+  planned.from = account
+  await reachChain(wallet.provider)
   planned.to = setup.contracts[planned.contract]
   planned.data = encodeFunctionData({ abi: abi.functions[planned.contract], functionName, args })
-  const tx = { from: account, to: planned.to, data: planned.data }
+  const tx = { from: planned.from, to: planned.to, data: planned.data }
   // Tried as a call first: nodes tell an estimate's refusal in less uniform ways.
   const output = await ask('eth_call', tx, 'latest')
   if (functionName === 'convert') {
     const [, grams] = decodeFunctionResult({ abi: abi.functions.MitigationOutcome, functionName, data: output })
     planned.facts = [[say('youGet'), `${milli(grams.reduce((total, one) => total + one, 0n))} kg CO₂e ${say('outcomeFrom')}`]]
   }
-  if (planned.relayed) return
-  const [estimate, price, balance] = await Promise.all([ask('eth_estimateGas', tx), ask('eth_gasPrice'), ask('eth_getBalance', account, 'latest')])
-  planned.gas = BigInt(estimate) * 120n / 100n
-  planned.fee = planned.gas * BigInt(price)
-  if (BigInt(balance) < planned.fee) {
-    const text = say('noFunds', { balance: money(balance), fee: money(planned.fee), currency: setup.chain.currency })
-    throw new Told(planned.details && setup.relay ? `${text} ${say('noFundsRelay')}` : text)
-  }
+  if (!planned.relayed) Object.assign(planned, await priced(wallet.provider, tx, planned.details && setup.relay ? say('noFundsRelay') : ''))
 }
 
 function reviewed({ contract, kind, items, call, facts, warnings, fee, relayed, to, what }) {
@@ -455,29 +399,24 @@ function reviewed({ contract, kind, items, call, facts, warnings, fee, relayed, 
 
 async function go(current) {
   busy(say('waitingForWallet'))
-  await toChain()
+  await reachChain(wallet.provider)
   const [now] = await ask('eth_accounts')
-  if (!now || getAddress(now) !== account) throw told('otherAccount')
-  const sent = current.relayed ? await signForRelay(current) : await sendFromWallet(current)
+  // It is sent from the account that it was shown for, or not at all.
+  if (!now || getAddress(now) !== current.from) throw told('otherAccount')
+  if (act !== current) return
+  const done = current.relayed ? await signForRelay(current) : await sent(wallet.provider, current)
   const sum = current.items.reduce((total, item) => total + item.amount, 0n)
   const title = say(current.what) + (current.items.length ? ` · ${milli(sum)} ${unit(current.kind === 'outcome' ? 'MitigationOutcome' : 'EnergyCertificate')}` : '')
-  closeDialog()
-  watchAct({ ...sent, from: account, to: current.to, data: current.data, contract: current.contract, title })
-}
-
-async function sendFromWallet({ to, data, gas }) {
-  const [nonce, block] = await Promise.all([ask('eth_getTransactionCount', account, 'pending'), ask('eth_blockNumber')])
-  const hash = await ask('eth_sendTransaction', { from: account, to, data, gas: hex(gas) })
-  return { hash, nonce, block }
+  if (act === current) closeDialog()
+  const { from, to, data, contract } = current
+  watchAct({ ...done, from, to, data, contract, title })
 }
 
 /** The holder signs what will happen (EIP-712), the relay pays. The types are those of the published clear-signing file. */
-async function signForRelay(current) {
-  const { contract, details, items, to } = current
+async function signForRelay({ contract, details, items, from, to }) {
+  const read = (functionName, args) => ask('eth_call', { to, data: encodeFunctionData({ abi: abi.functions[contract], functionName, args }) }, 'latest')
   const [answer, nonceData, latest] = await Promise.all([
-    fetch(`/clear-signing/eip712-${contract}.json`),
-    ask('eth_call', { to, data: encodeFunctionData({ abi: abi.functions[contract], functionName: 'nonces', args: [account] }) }, 'latest'),
-    ask('eth_getBlockByNumber', 'latest', false),
+    fetch(`/clear-signing/eip712-${contract}.json`), read('nonces', [from]), ask('eth_getBlockByNumber', 'latest', false),
   ])
   if (!answer.ok) throw told('loadFailed')
   const { domain, schemas } = (await answer.json()).context.eip712
@@ -488,20 +427,14 @@ async function signForRelay(current) {
   const deadline = (clock > block ? clock : block) + SIGNATURE_SECONDS
   const ids = items.map(item => BigInt(item.id)), amounts = items.map(item => item.amount)
   const what = single ? { id: ids[0], amount: amounts[0] } : { ids, amounts }
-  const message = { account, ...what, details, nonce, deadline }
+  const message = { account: from, ...what, details, nonce, deadline }
   const typed = JSON.stringify({ domain, types, primaryType, message }, (_, value) => (typeof value === 'bigint' ? String(value) : value))
-  const signature = await ask('eth_signTypedData_v4', account, typed)
+  const signature = await ask('eth_signTypedData_v4', from, typed)
   busy(say('handingOver'))
   const functionName = single ? 'retireBySig' : 'retireBatchBySig'
-  const args = single ? [account, ids[0], amounts[0], details, deadline, signature] : [account, ids, amounts, details, deadline, signature]
+  const args = single ? [from, ids[0], amounts[0], details, deadline, signature] : [from, ids, amounts, details, deadline, signature]
   const data = encodeFunctionData({ abi: abi.functions[contract], functionName, args })
-  const handed = await fetch('/relay/retirements.json', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ to, data }) })
-  const ticket = await handed.json()
-  if (!handed.ok) {
-    const { code, reason, detail } = ticket.error
-    throw reason ? told('refuses', { reason: refusal(contract, reason.name, reason.args) }) : setup.words[`relay:${code}`] ? told(`relay:${code}`) : told('relayFailed', { reason: detail })
-  }
-  return { hash: ticket.transaction, ticket: ticket.id, block: latest.number }
+  return { ...await handOver(contract, to, data), block: latest.number }
 }
 
 async function watch(kind, rows) {
@@ -542,7 +475,7 @@ function watchAct(one) {
     forget.hidden = !FINAL.includes(name)
     saveActs(all => all.map(other => (key(other) === key(one) ? { ...one, done: FINAL.includes(name) } : other)))
   }
-  report(one.ticket ? 'relayed' : 'sent')
+  report(one.unsure ? 'unsure' : one.ticket ? 'relayed' : 'sent')
   follow(one, wallet.provider, abi.errors, report, refresh)
 }
 
@@ -556,7 +489,7 @@ async function resume() {
 
 // A wallet that was connected before is taken up again without a question.
 function again() {
-  const before = wallets().find(found => found.rdns === kept(KEPT_WALLET, null))
+  const before = wallets().find(found => found.rdns === keptWallet())
   if (before && !wallet) connect(before, 'eth_accounts').catch(() => {})
 }
 onWallet(again)

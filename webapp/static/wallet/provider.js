@@ -6,6 +6,8 @@ const listeners = new Set()
 window.addEventListener('eip6963:announceProvider', event => {
   const { info, provider } = event.detail ?? {}
   if (!info?.uuid || typeof provider?.request !== 'function') return
+  // One wallet may announce itself again, but nobody in its place.
+  if (found.has(info.uuid)) return
   // A picture from elsewhere would tell its host who looks at this page.
   const icon = /^data:image\//.test(info.icon ?? '') ? info.icon : null
   found.set(info.uuid, { name: String(info.name).slice(0, 60), rdns: String(info.rdns), icon, provider })

@@ -3,11 +3,13 @@
 import { decodeErrorResult } from './viem.js'
 import { layers } from './provider.js'
 
-export const setup = JSON.parse(document.getElementById('wallet').dataset.setup)
+export const setup = JSON.parse(document.querySelector('[data-setup]').dataset.setup)
 const language = document.documentElement.lang
 const locale = language === 'en' ? 'en-GB' : language
 const thousandths = new Intl.NumberFormat(locale, { minimumFractionDigits: 3, maximumFractionDigits: 3 })
 const whole = new Intl.NumberFormat(locale)
+//: A contract that is called may put any text into its refusal.
+const LONGEST = 200
 const coins = new Intl.NumberFormat(locale, { maximumSignificantDigits: 3 })
 
 /** Something to tell the reader, already in words. */
@@ -57,11 +59,11 @@ function field(contract, name, value) {
   if (/G$/.test(name)) return `${milli(BigInt(value))} kg CO₂e`
   if (['balance', 'needed'].includes(name)) return `${milli(BigInt(value))} ${unit(contract)}`
   if (name === 'tokenId') return contract === 'MitigationOutcome' ? short(`0x${BigInt(value).toString(16).padStart(64, '0')}`) : tokenName(value)
-  if (['deadline', 'time', 'start', 'end'].includes(name)) return utc(value)
+  if (['deadline', 'time', 'start', 'end', 'earliest', 'activeUntil'].includes(name)) return utc(value)
   if (/^0x[0-9a-f]{4}$|^0x[0-9a-f]{32}$/i.test(value)) {
     return String.fromCharCode(...value.slice(2).match(/../g).map(byte => parseInt(byte, 16)).filter(byte => byte > 31 && byte < 127))
   }
-  return typeof value === 'string' && value.startsWith('0x') ? short(value) : String(value)
+  return typeof value === 'string' && value.startsWith('0x') ? short(value) : String(value).slice(0, LONGEST)
 }
 
 /** A contract's error in words; its name and arguments where there are none. */
