@@ -180,7 +180,7 @@ def _station_finding(device: DeviceConfig, profile: Profile, station: StationCon
         "daylight_slots": int(daylight.sum()),
         "compared_slots": int(pairs.sum()),
     }
-    result, reasons = _judge(device, policy, daylight, pairs, power, expected, ghi, sun, figures)
+    result, reasons = _judge(device, daylight, pairs, power, expected, ghi, sun, figures)
     return StationFinding(
         station=station.name,
         kind=station.kind,
@@ -197,7 +197,6 @@ def _station_finding(device: DeviceConfig, profile: Profile, station: StationCon
 
 def _judge(
     device: DeviceConfig,
-    policy: CorroborationPolicy,
     daylight: np.ndarray,
     pairs: np.ndarray,
     power: np.ndarray,
@@ -206,8 +205,8 @@ def _judge(
     sun: SunDay,
     figures: dict[str, float | int | bool | None],
 ) -> tuple[CorroborationResult, list[str]]:
-    """The verdict of one station; adds its figures to ``figures``."""
-    unsure, contrary = CorroborationResult.UNCORROBORATED, CorroborationResult.CONTRADICTED
+    """The verdict of one station; adds its figures to ``figures``. First whether the station can say anything at all."""
+    policy, unsure = device.policy.corroboration, CorroborationResult.UNCORROBORATED
     count, light = int(pairs.sum()), int(daylight.sum())
     figures["coverage"] = coverage = round(count / light, 3) if light else 0.0
     if coverage < policy.min_coverage or count < _LEAST_PAIRS:
@@ -222,55 +221,97 @@ def _judge(
             f"{implausible:.0%} of the irradiance lies outside the QCRad limits; at most {policy.max_implausible_irradiance:.0%} may"
         ]
 
-    expected_sum = float(expected[pairs].sum())
     clear_ghi = _haurwitz(sun)
-    figures["clear_sky_index"] = clear_index = round(
+    figures["clear_sky_index"] = clear_sky_index = round(
         float(np.clip(ghi[pairs], 0, None).sum() / clear_ghi[pairs].sum()), 3
     )
-    figures["energy_ratio"] = ratio = (
-        round(float(power[pairs].sum()) / expected_sum / _ratio(device), 3) if expected_sum > 0 else None
-    )
-    if ratio is None:
+    figures["energy_ratio"] = None
+    if not expected[pairs].sum() > 0:
         return unsure, ["there was no daylight to compare with"]
+    seen = _compare(device, pairs, power, expected, sun, clear_sky_index)
+    figures |= seen.figures(policy)
+    return _verdict(policy, seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A day's readings beside what is expected: ratios and correlations rounded, ``lag`` in slots (positive: readings late),
+    ``above`` the slots above what a clear sky allows, ``fitted`` whether the device has a history of its own."""
+
+    clear_sky_index: float
+    energy_ratio: float
+    correlation: float
+    lag: int
+    lag_correlation: float
+    above: int
+    fitted: bool
+
+    def is_shifted(self, policy: CorroborationPolicy) -> bool:
+        return abs(self.lag) >= policy.shift_slots and gain(self.correlation, self.lag_correlation) >= policy.shift_gain
+
+    def figures(self, policy: CorroborationPolicy) -> dict[str, float | int | bool | None]:
+        return {
+            "energy_ratio": self.energy_ratio,
+            "correlation": self.correlation,
+            "lag_minutes": self.lag * _MINUTES_PER_SLOT,
+            "lag_correlation": self.lag_correlation,
+            "slots_above_clear_sky": self.above,
+            "own_history": self.fitted,
+            "clock_shift_minutes": self.lag * _MINUTES_PER_SLOT if self.is_shifted(policy) else 0,
+        }
+
+
+def _compare(
+    device: DeviceConfig,
+    pairs: np.ndarray,
+    power: np.ndarray,
+    expected: np.ndarray,
+    sun: SunDay,
+    clear_sky_index: float,
+) -> _Comparison:
+    policy = device.policy.corroboration
     correlation = _correlation(power, expected, pairs, 0)
     lag, best = _best_lag(power, expected, pairs, policy.max_lag_slots, correlation)
-    figures["correlation"], figures["lag_minutes"], figures["lag_correlation"] = (
-        correlation,
-        lag * _MINUTES_PER_SLOT,
-        best,
+    return _Comparison(
+        clear_sky_index=clear_sky_index,
+        energy_ratio=round(float(power[pairs].sum()) / float(expected[pairs].sum()) / _ratio(device), 3),
+        correlation=correlation,
+        lag=lag,
+        lag_correlation=best,
+        above=int((pairs & (power > clear_sky_bound_w(device, sun))).sum()),
+        fitted=device.performance is not None and device.performance.history_days >= policy.min_history_days,
     )
-    bound = clear_sky_bound_w(device, sun)
-    figures["slots_above_clear_sky"] = above = int((pairs & (power > bound)).sum())
-    fitted = device.performance is not None and device.performance.history_days >= policy.min_history_days
-    figures["own_history"] = fitted
 
-    reasons = []
+
+def _verdict(policy: CorroborationPolicy, seen: _Comparison) -> tuple[CorroborationResult, list[str]]:
+    """What the policy makes of a comparison, with its reasons. A clock explains everything but a wrong energy."""
     low, high = (
-        (policy.clear_ratio if clear_index >= policy.clear_sky_index else policy.cloudy_ratio)
-        if fitted
+        (policy.clear_ratio if seen.clear_sky_index >= policy.clear_sky_index else policy.cloudy_ratio)
+        if seen.fitted
         else policy.unfitted_ratio
     )
-    if not low <= ratio <= high:
-        against = "what its own history leads to expect" if fitted else "the assumed performance"
-        reasons.append(f"day energy is {ratio:.2f} of {against}; {low:g} to {high:g} is usual")
-    shifted = abs(lag) >= policy.shift_slots and gain(correlation, best) >= policy.shift_gain
-    figures["clock_shift_minutes"] = lag * _MINUTES_PER_SLOT if shifted else 0
-    if shifted and not reasons:
-        side = "late" if lag > 0 else "early"
-        return unsure, [
-            f"clock shift: readings fit irradiance {abs(lag) * _MINUTES_PER_SLOT} min {side} (correlation {best:.2f} instead of {correlation:.2f})"
+    reasons = []
+    if not low <= seen.energy_ratio <= high:
+        against = "what its own history leads to expect" if seen.fitted else "the assumed performance"
+        reasons.append(f"day energy is {seen.energy_ratio:.2f} of {against}; {low:g} to {high:g} is usual")
+    elif seen.is_shifted(policy):
+        side, minutes = "late" if seen.lag > 0 else "early", abs(seen.lag) * _MINUTES_PER_SLOT
+        return CorroborationResult.UNCORROBORATED, [
+            f"clock shift: readings fit irradiance {minutes} min {side} (correlation {seen.lag_correlation:.2f} instead of {seen.correlation:.2f})"
         ]
-    if above > policy.max_above_clear_sky:
-        reasons.append(f"{above} slots are above what a clear sky allows; at most {policy.max_above_clear_sky} may be")
-    if correlation < policy.min_correlation:
+    if seen.above > policy.max_above_clear_sky:
         reasons.append(
-            f"correlation with irradiance is {correlation:.2f}; at least {policy.min_correlation:g} is needed"
+            f"{seen.above} slots are above what a clear sky allows; at most {policy.max_above_clear_sky} may be"
+        )
+    if seen.correlation < policy.min_correlation:
+        reasons.append(
+            f"correlation with irradiance is {seen.correlation:.2f}; at least {policy.min_correlation:g} is needed"
         )
     if reasons:
-        return contrary, reasons
-    history = "" if fitted else "; no history of its own yet, against an assumed performance"
+        return CorroborationResult.CONTRADICTED, reasons
+    history = "" if seen.fitted else "; no history of its own yet, against an assumed performance"
     return CorroborationResult.CORROBORATED, [
-        f"day energy {ratio:.2f} of expected, correlation {correlation:.2f}{history}"
+        f"day energy {seen.energy_ratio:.2f} of expected, correlation {seen.correlation:.2f}{history}"
     ]
 
 
