@@ -144,7 +144,7 @@ def day_chart(
     top, bottom = 12.0, height - 26.0
     slots = len(energy_wh)
     step = (right - left) / max(slots, 1)
-    top_wh = _nice(max(*energy_wh, *(bound_wh or ()), 0))
+    top_wh = _nice(max([*energy_wh, *(bound_wh or ()), 0]))
     top_irradiance = _nice(max((value for value in irradiance or () if value is not None), default=0))
     places, wide = _places(left, right, slots)
     bars, points = [], []

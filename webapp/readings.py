@@ -113,11 +113,16 @@ def day_profile(
         record = archive.record(int(device_id), row["start"]) if archive else None
         if record:
             source = {"source": "archive", "root": row["root"], "state": None, "reason": ""}
-            return {**source, **_part(record, start)}
+            return _with_slots({**source, **_part(record, start)})
     if known:
         source = {"source": "oracle", "root": None, "state": known["state"], "reason": known["reason"]}
-        return {**source, **day_of(start, known["profile"], known["assessment"])}
+        return _with_slots({**source, **day_of(start, known["profile"], known["assessment"])})
     return None
+
+
+def _with_slots(profile: dict[str, Any]) -> dict[str, Any] | None:
+    """The profile unless nothing is in it, as in an archive that was altered."""
+    return profile if profile["energy_wh"] else None
 
 
 def day_of(start: int, packed: bytes, assessment: Any) -> dict[str, Any]:

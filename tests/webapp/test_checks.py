@@ -215,6 +215,36 @@ def test_validate_form_without_script_leads_to_the_job(checked):
     assert client.get(answer.headers["Location"]).status_code == 200
 
 
+WRONG = [
+    ("profile", b""), ("profile", b"abc"), ("profile", b"\xff" * 480), ("profile", b"\0" * 5_000), ("salts", b""), ("salts", b"x" * 33),
+    ("assessment", ""), ("assessment", "[1]"), ("assessment", '{"corroboration": {"stations": [{"ghi_w_m2": ["a"]}]}}'), ("evidence", []),
+    ("start", 0), ("duration", 0), ("duration", 2**32 - 1), ("energy_wh", 2**63 - 1), ("version", 9),
+]  # fmt: skip
+
+
+def test_pages_of_an_archive_with_anything_in_it_say_what_is_wrong(checked, w):
+    world, app, root = checked
+    client, file = app.test_client(), world.archive_folder / f"{root[2:]}.parquet"
+    whole, statement = file.read_bytes(), f"/checks/{root}/1/{w.FIRST_DAY}"
+    for column, value in WRONG:
+        rewrite(world, root, lambda lines, changed={column: value}: lines[0].update(changed))
+        app.extensions["wattmark"].list_archives()
+        for path in (
+            statement,
+            "/devices/1?day=2016-07-01",
+            "/devices/1/2016-07",
+            "/checks",
+            f"/batches/{root}",
+            "/auditor",
+            "/audit",
+        ):
+            assert client.get(path).status_code == 200, (column, value, path)
+        check = client.get(f"{statement}.json").json["check"]
+        assert check["data"]["verdict"] in ("mismatch", "cannot check"), (column, value)
+        file.write_bytes(whole)
+    assert parts(client, root, w)["data"] == "verified"
+
+
 def test_validations_run_in_the_background_once_started(checked):
     _, app, _ = checked
     services = app.extensions["wattmark"]

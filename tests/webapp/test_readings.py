@@ -52,6 +52,8 @@ def test_device_page_shows_held_days_and_believes_the_chain_first(fresh_world, a
     answer = client.get("/devices/1?day=2016-07-02")
     page = BeautifulSoup(answer.data, "html.parser")
     assert "contradicted: <b>too much</b>" in page.get_text() and "Contradicted" in page.get_text()
+    assert "From the operator's own database: not evidence" in page.get_text()
+    assert "not evidence" not in client.get("/devices/1?day=2016-07-01").text
     assert page.select_one("a.cell.d-held") and len(page.select("svg.chart.wide rect.s-measured")) == 96
     assert client.get("/checks.json").json["rows"][0]["start"] == w.FIRST_DAY  # held days are no statements
     assert len(client.get("/checks.json").json["rows"]) == 1
