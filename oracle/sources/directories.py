@@ -14,6 +14,7 @@ from typing import Protocol
 import paramiko
 
 from ..config import DirectorySource, read_secret
+from ..errors import SourceError
 from .base import Cursor, Delivery, answers, safe_name
 
 
@@ -49,6 +50,7 @@ class Directory:
             settled = int(now.timestamp()) - self.access.settle_seconds
             ready = [n for n, seen in new.items() if before.get(n) == seen or seen[1] <= settled]
             growing = {n: seen for n, seen in new.items() if n not in ready}
+            unread: list[str] = []
             for name in sorted(ready):
                 taken[name] = new[name]
                 after = {"taken": dict(taken), "growing": growing}
@@ -56,7 +58,13 @@ class Directory:
                     yield Delivery(safe_name(name), None, after, refusal=self._too_big(name, new[name][0]))
                     continue
                 with answers(self.access.name):
-                    data = listing.read(name, self.access.max_bytes)
+                    try:
+                        data = listing.read(name, self.access.max_bytes)
+                    except (FileNotFoundError, PermissionError, ftplib.error_perm):
+                        # This file alone is gone or closed to us; those after it are not to wait for it.
+                        del taken[name]
+                        unread.append(name)
+                        continue
                 if len(data) > self.access.max_bytes:
                     yield Delivery(safe_name(name), None, after, refusal=self._too_big(name, len(data)))
                 elif len(data) == new[name][0]:
@@ -65,6 +73,8 @@ class Directory:
                     # It changed while it was read: the next look finds it again.
                     del taken[name]
             yield Delivery("", None, {"taken": taken, "growing": growing})
+            if unread:
+                raise SourceError(f"source {self.access.name}: may not read {', '.join(map(repr, unread[:5]))}")
         finally:
             listing.close()
 

@@ -194,11 +194,22 @@ def test_collect_wrong_password_says_so_without_telling_it(directory, tmp_path):
 
 
 class OddServer(socketserver.StreamRequestHandler):
-    """Speaks FTP, and lists a file without its size and time."""
+    """Speaks FTP; lists what ``listing`` says and gives one file, day_file(), by whatever name, but for that of ``closed``."""
+
+    listing = b"type=file; meter-1.csv\r\n"
+    closed = b"meter-1-closed.csv"
 
     def handle(self):
         def say(text):
             self.wfile.write(text.encode() + b"\r\n")
+
+        def give(data):
+            say("150 here it comes")
+            connection, _ = listener.accept()
+            connection.sendall(data)
+            connection.close()
+            listener.close()
+            say("226 done")
 
         say("220 ready")
         for line in self.rfile:
@@ -210,14 +221,34 @@ class OddServer(socketserver.StreamRequestHandler):
                     high, low = divmod(listener.getsockname()[1], 256)
                     say(f"227 (127,0,0,1,{high},{low})")
                 case b"MLSD":
-                    say("150 here it comes")
-                    connection, _ = listener.accept()
-                    connection.sendall(b"type=file; meter-1.csv\r\n")
-                    connection.close()
+                    give(self.listing)
+                case b"RETR" if line.split()[1] == self.closed:
                     listener.close()
-                    say("226 done")
+                    say("550 permission denied")
+                case b"RETR":
+                    give(day_file())
                 case _:
                     say("230 go on")
+
+
+class ClosedFileServer(OddServer):
+    facts = b"type=file;size=%d;modify=20260601000000; " % len(day_file())
+    listing = facts + b"meter-1-closed.csv\r\n" + facts + b"meter-1-open.csv\r\n"
+
+
+def test_collect_file_that_may_not_be_read_holds_up_no_other(tmp_path):
+    with socketserver.TCPServer(("127.0.0.1", 0), ClosedFileServer) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        access = {
+            "name": "logger", "kind": "ftp", "host": "127.0.0.1", "port": server.server_address[1], "user": servers.USER, "folder": "/",
+            "password_file": secret(tmp_path, "password", servers.PASSWORD), "timeout_seconds": 10,
+        }  # fmt: skip
+        config, store = desk(tmp_path, access)
+        first, again = (sources.collect(config, store, now=NOW) for _ in range(2))
+        server.shutdown()
+    assert taken(first) == [("meter-1-open.csv", False)] and taken(again) == []
+    # It is asked for again at each look, until it opens.
+    assert problems(first) == problems(again) == ["source logger: may not read 'meter-1-closed.csv'"]
 
 
 def test_collect_ftp_server_that_lists_files_without_size_is_told_and_the_next_source_is_read(tmp_path):
