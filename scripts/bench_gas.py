@@ -413,12 +413,12 @@ def sizes() -> dict[str, int]:
 
 def drift(measured: dict[str, Any], committed: dict[str, Any]) -> list[str]:
     """What differs from the committed snapshot, in words."""
-    now = {(row["act"], row["variant"]): row["gas"] for row in measured["rows"]}
-    then = {(row["act"], row["variant"]): row["gas"] for row in committed["rows"]}
+    now, then = ({(row["act"], row["variant"]): row for row in rows} for rows in (measured["rows"], committed["rows"]))
     found = [
-        f"{act}, {variant}: {then.get((act, variant))} -> {now.get((act, variant))}"
+        f"{act}, {variant}: {what} {then.get((act, variant), {}).get(what)} -> {now.get((act, variant), {}).get(what)}"
         for act, variant in sorted(now.keys() | then.keys())
-        if now.get((act, variant)) != then.get((act, variant))
+        for what in ("gas", "budget", "peers")
+        if now.get((act, variant), {}).get(what) != then.get((act, variant), {}).get(what)
     ]
     found += [
         f"size of {name}: {committed['sizes'].get(name)} -> {size}"

@@ -42,6 +42,15 @@ def test_page_of_gas_shows_the_snapshot_and_sizes_of_the_artifacts():
     assert snapshot["sizes"] == bench_gas.sizes()
 
 
+@pytest.mark.parametrize(("what", "value"), [("gas", 1), ("budget", 1), ("peers", {}), ("variant", "another")])
+def test_drift_of_a_row_that_changed_names_it(what, value):
+    snapshot = json.loads(bench_gas.SNAPSHOT.read_text(encoding="utf-8"))
+    rows = [{**row, what: value} if row["variant"] == "3 of 5 signers, steady" else row for row in snapshot["rows"]]
+    assert bench_gas.drift(snapshot, snapshot) == []
+    found = bench_gas.drift({**snapshot, "rows": rows}, snapshot)
+    assert found and all(one.startswith(("notarize, 3 of 5 signers, steady: ", "notarize, another: ")) for one in found)
+
+
 def test_page_of_gas_names_every_act_without_its_budget():
     """What is not held to its budget is told in words: issueAndRetire but for the warm one, months over a border."""
     page = bench_gas.PAGE.read_text(encoding="utf-8").split(bench_gas.END)[1]
