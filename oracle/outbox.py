@@ -210,7 +210,7 @@ class Outbox:
     def withdraw(self, session: Session, key: str, reason: str) -> bool:
         """Give an act up, within a transaction of :meth:`Store.writing`; False where signed bytes may still do it.
 
-        It stays as a failed one, and may be asked for again.
+        One that was never signed is forgotten, another stays as a failed one; both may be asked for again.
         """
         act = session.scalars(self._of(key).with_for_update()).one_or_none()
         if act is None:
@@ -218,7 +218,10 @@ class Outbox:
         signed = session.scalars(select(SignedTransaction).where(SignedTransaction.act_id == act.id)).all()
         if act.state not in _RENEWABLE or any(one.nonce >= self.chain.transaction_count(one.sender) for one in signed):
             return False
-        act.state, act.error = SagaState.FAILED, reason
+        if signed:
+            act.state, act.error = SagaState.FAILED, reason
+        else:
+            session.delete(act)
         return True
 
     def _of(self, key: str) -> Any:
