@@ -1,7 +1,10 @@
 """Reports over all days: a file whose clock is an hour fast, a day with holes, a feeder; through the command line."""
 
+import contextlib
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from click.testing import CliRunner
 from eth_account import Account
 from eth_account.messages import encode_defunct
 
-from oracle import sealing
+from oracle import findings, sealing
 from oracle.archive import read_archive
 from oracle.cli import cli
 from oracle.config import OracleConfig
@@ -19,8 +22,8 @@ from oracle.domain import Visibility
 from oracle.keys import create_device_key
 from oracle.review import ReviewError
 from oracle.sites import source_folder
-from oracle.store import Store
-from tests.oracle import databases
+from oracle.store import KeptReport, Store
+from tests.oracle import databases, test_pipeline
 
 REVIEWER = Account.from_key("0x" + "11" * 32)
 DEMO = Path(__file__).parents[2] / "scripts" / "demo_sites.yaml"
@@ -191,3 +194,20 @@ def test_seal_puts_the_corrections_of_clocks_into_the_batch_and_a_witness_checks
     assert [record.statement for record in proposed(trail)] == [record.statement for record in archive.records]
     with pytest.raises(ReviewError, match="not by"):
         proposed([*trail[:2], {**trail[2], "seconds": 1_800}])
+
+
+def test_keep_by_two_watchers_at_once_keeps_one_report_of_each_kind(tmp_path, monkeypatch):
+    """The first day of both: neither finds a report to put its own in place of."""
+    config, store = test_pipeline.configure(tmp_path, test_pipeline.device(1))
+    now, both = findings.utc_now, threading.Barrier(2)
+
+    def together():
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return now()
+
+    monkeypatch.setattr(findings, "utc_now", together)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: findings.keep(config, Store.open(config.database_url)), range(2)))
+    with store.session() as session:
+        assert {row.name for row in session.query(KeptReport)} == {"clocks", "drifts", "balances", "estimates"}
