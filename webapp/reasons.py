@@ -119,6 +119,7 @@ SENTENCES = (
     sentence("The file holds no readings."),
     sentence("The statement says what the chain records of this retirement, to the byte."),
     sentence("The statement says something else than the chain records of this retirement."),
+    sentence("This is what the chain records; no file was compared with it."),
     sentence("The statement says something that the chain does not record."),
     sentence("The chain records no retirement with this number."),
     sentence("The account retired what it held."),

@@ -78,6 +78,14 @@ def test_retirement_file_with_another_name_is_a_mismatch(client):
     assert unknown == dict.fromkeys(ALL, "not found") | {"data": "mismatch"}
 
 
+def test_retirement_asked_for_without_a_file_says_that_none_was_compared(client):
+    found = client.get("/verify.json?retirement=certificate/2").json["check"]["data"]
+    assert found == {"verdict": "verified", "reason": "This is what the chain records; no file was compared with it."}
+    digest = hashlib.sha256(client.get("/retirements/certificate/2/statement.json").data).hexdigest()
+    found = client.get(f"/verify.json?retirement=certificate/2&facts={digest}").json["check"]["data"]
+    assert found["verdict"] == "verified" and "to the byte" in found["reason"]
+
+
 def test_bundle_with_a_flipped_bit_is_refused(client):
     bundle = bytearray(client.get("/bundles/retirement/certificate/2.zip").data)
     for at in (200, len(bundle) // 2, len(bundle) - 30):

@@ -229,12 +229,14 @@ def _bytes(text: str) -> bytes:
 def of_retirement(token: str, number: int, facts_sha256: str | None = None) -> Answer:
     """A retirement of this chain: is it what somebody's statement says, and what stands behind it?
 
-    ``facts_sha256`` is the SHA-256 of the facts that the statement carries; None compares nothing.
+    ``facts_sha256`` is the SHA-256 of the facts that the statement carries; None compares nothing, and the answer says so.
     """
     found = retirement_of(token, number)
     told = paper.canonical(facts_of(found))
     data = Finding(Verdict.VERIFIED, "The statement says what the chain records of this retirement, to the byte.")
-    if facts_sha256 is not None and facts_sha256.removeprefix("0x").lower() != hashlib.sha256(told).hexdigest():
+    if facts_sha256 is None:
+        data = Finding(Verdict.VERIFIED, "This is what the chain records; no file was compared with it.")
+    elif facts_sha256.removeprefix("0x").lower() != hashlib.sha256(told).hexdigest():
         data = Finding(Verdict.MISMATCH, "The statement says something else than the chain records of this retirement.")
     facts = ChainFacts(services().chain)
     rows = _behind(found)
