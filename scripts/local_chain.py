@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,7 +27,9 @@ class LocalChainError(Exception):
 
 def free_port(preferred: int = 0) -> int:
     """``preferred`` if nothing listens there, else any free port of the loopback."""
-    for port in (preferred, 0):
+    # Below those that kernels give to connections: none can take it before whoever asked for it listens there.
+    others = random.SystemRandom().sample(range(20_000, 32_768), 100)
+    for port in (preferred, *others) if preferred else others:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -12,7 +12,6 @@ import platform
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +37,7 @@ from oracle.protocol import (
     profile_hash,
     statement_fields,
 )
+from scripts.local_chain import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = 86_400
@@ -55,12 +55,6 @@ def anvil_command() -> str:
     if not found:
         raise RuntimeError("no anvil; ./run setup node installs it")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

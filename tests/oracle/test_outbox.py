@@ -4,12 +4,14 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import event
 
+from oracle import lease
 from oracle.archive import read_archive
 from oracle.chain import Chain
 from oracle.domain import BatchKind, SagaState
@@ -402,8 +404,13 @@ def test_drive_lease_of_a_dead_process_whose_clock_was_ahead_is_taken_over(desk)
         dead.lease.renew(session)
 
 
-def test_acquire_lease_that_is_renewed_again_and_again_is_not_taken(desk):
-    """The wait is several leases long, and the holder lives."""
+def test_acquire_lease_that_is_renewed_again_and_again_is_not_taken(desk, monkeypatch):
+    """The wait is several leases long, in a time that passes by sleeping alone, and the holder lives."""
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: passed[0], sleep=lambda seconds: passed.append(passed.pop() + seconds))
+    began = datetime.now(UTC)
+    monkeypatch.setattr(lease, "time", clock)
+    monkeypatch.setattr(lease, "utc_now", lambda: began + timedelta(seconds=passed[0]))
     holder, other = (desk.outbox(replace(QUICK, lease_seconds=1)) for _ in range(2))
     assert holder.lease.take()
 
@@ -414,7 +421,8 @@ def test_acquire_lease_that_is_renewed_again_and_again_is_not_taken(desk):
 
     other.lease.take = renewed
     with pytest.raises(LeaseHeld):
-        other.lease.acquire(time.monotonic() + 2.5, 0.02)
+        other.lease.acquire(3.5, 0.25)
+    assert passed[0] > 3.5
 
 
 def test_sign_after_the_lease_was_lost_stores_nothing(desk):

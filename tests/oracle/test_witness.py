@@ -314,7 +314,7 @@ def test_sign_own_overlapping_periods_at_once_signs_one_of_them(tmp_path, monkey
     account, url = Account.create(), databases.url(tmp_path)
     day = nodes.day_statement(1, 0)
     longer = replace(day, statement=replace(day.statement, duration=2 * DAY))
-    meeting = threading.Barrier(2)
+    together, meeting = threading.Barrier(2, timeout=60), threading.Barrier(2)
     look = witness_module._signed_within
 
     def look_and_wait(*arguments):
@@ -325,22 +325,28 @@ def test_sign_own_overlapping_periods_at_once_signs_one_of_them(tmp_path, monkey
 
     monkeypatch.setattr(witness_module, "_signed_within", look_and_wait)
     outcomes = []
+    stores = [Store.open(url) for _ in range(2)]
+    for store in stores:
+        with store.session() as session:
+            assert session.query(SignedStatement).count() == 0
 
-    def sign(record):
+    def sign(store, record):
         statement = record.statement
         root, nothing = statement.profile_hash, b"\0" * 32
         batch = Batch(BatchKind.FINAL, 1, nothing, root, statement.start, statement.end, 1, 0, nothing, 1)
         proposal = Proposal(NotaryDomain(1, "0x" + "11" * 20), batch, {})
+        # Everything else is done: without a lock both would now look within milliseconds of each other.
+        together.wait()
         try:
-            outcomes.append(sign_own(Store.open(url), account, proposal, [record])[0])
+            outcomes.append(sign_own(store, account, proposal, [record])[0])
         except WitnessRefused as refused:
             outcomes.append(refused.device_days)
 
-    threads = [threading.Thread(target=sign, args=(record,)) for record in (day, longer)]
+    threads = [threading.Thread(target=sign, args=each) for each in zip(stores, (day, longer), strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(map(str, outcomes)) == sorted([account.address, str(((1, day.statement.start),))])
 
 
@@ -706,7 +712,7 @@ def test_collect_three_witnesses_of_which_one_lies_and_one_sleeps_still_notarize
                 WitnessConfig(good, honest.address),
             ]
             with pytest.raises(WitnessRefused) as caught:
-                collect(house, witnesses, timeout_seconds=6, grace_seconds=0.1)
+                collect(house, witnesses, timeout_seconds=12, grace_seconds=0.1)
             assert set(caught.value.refusals) == {lying.address, sleeping.address}
             assert "not of this witness over this batch" in caught.value.refusals[lying.address]
             own = sign_own(house.store, house.account, house.proposal, house.archive.records)

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from oracle.protocol import (
     statement_leaf,
     token_id,
 )
+from scripts.local_chain import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "oracle" / "artifacts"
@@ -45,12 +45,6 @@ FIRST_DAY = 1_467_331_200  # 2016-07-01 00:00 UTC
 CHAIN_ID = 420_042
 ZERO = "0x" + "0" * 40
 MEASURED = Quality.MEASURED | Quality.CERTIFIED
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def anvil_command() -> str:
