@@ -374,6 +374,7 @@ def test_axe_on_every_operators_page_finds_no_serious_fault(bureau, visit, schem
     for path in (*PAGES, f"/operators/requests/{filed}"):
         page.goto(f"{bureau.site.url}{path}", wait_until="load")
         assert page.locator("nav.desk form").count() == 1, path
+        page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
         page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
         if faults := page.evaluate(SERIOUS):
             found[path] = faults
@@ -398,6 +399,7 @@ def test_operators_pages_in_three_languages_fit_a_phone_and_keep_the_console_cle
         for path in PAGES:
             page.goto(f"{bureau.site.url}{path}?lang={language}")
             assert page.evaluate("document.documentElement.lang") == language
+            page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], (language, path)
 
 
