@@ -6,7 +6,6 @@ witness; docs/oracle.md names them and shows alerts.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -82,8 +81,9 @@ def health(store: Store, chain: ChainView, signer: str | None = None, max_lag_se
                 lag = max(lag, int((utc_now() - oldest).total_seconds()))
             held += session.scalar(select(func.count()).select_from(kind).where(kind.state == DayState.HELD)) or 0
             not_issued += session.scalar(select(func.count()).select_from(kind).where(refused)) or 0
-        acts: Counter[SagaState] = Counter(session.scalars(select(Act.state)))
-    failed = acts[SagaState.FAILED]
+        counted = session.execute(select(Act.state, func.count()).group_by(Act.state)).tuples()
+        acts: dict[SagaState, int] = dict(counted.all())
+    failed = acts.get(SagaState.FAILED, 0)
     waiting = sum(count for state, count in acts.items() if state not in (SagaState.FAILED, SagaState.FINAL))
     if lag > max_lag_seconds:
         problems.append(f"a device-day on its way to finality has not moved for {lag // 3600} h; run again, see gaps")
