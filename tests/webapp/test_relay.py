@@ -403,11 +403,16 @@ def test_submit_beyond_the_hours_gas_or_above_the_price_of_gas_is_refused(market
     assert posted(relay, request_of(market, [(market.tokens[0], 10)])).status_code == 202
     relay.drive()
     refused(posted(relay, request_of(market, [(market.tokens[0], 20)])), 429, "hour-limit")
-    market.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(3 * 10**9))
-    market.anvil.mine(1)
-    dear = relay_of(folder="dear", fee_gwei=1)
-    refused(posted(dear, request_of(market, [(market.tokens[0], 20)])), 503, "fees")
+    dear, usual = relay_of(folder="dear", fee_gwei=1), market.w3.eth.get_block("latest")["baseFeePerGas"]
     assert dear.outbox.policy.max_fee_cap_wei == 10**9
+    try:
+        market.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(3 * 10**9))
+        market.anvil.mine(1)
+        refused(posted(dear, request_of(market, [(market.tokens[0], 20)])), 503, "fees")
+    finally:
+        # Going back to a snapshot does not take the node's next fee back.
+        market.anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(usual))
+        market.anvil.mine(1)
 
 
 def test_submit_of_refused_requests_uses_up_nobodys_limit(market, relay_of):
@@ -570,7 +575,7 @@ def test_process_makes_its_key_serves_and_ends(market, tmp_path, w, chain_kept, 
         ticket = ask("POST", "/retirements", json=request_of(market, [(market.tokens[1], 50)]))
         late = time.monotonic() + 30
         while ask("GET", f"/retirements/{ticket['id']}")["state"] != SagaState.MINED:
-            assert time.monotonic() < late
+            assert time.monotonic() < late, ask("GET", "/health")
             time.sleep(0.05)
         assert retired(market, HOLDER.address, market.tokens[1]) == 50
         for file in (tmp_path / "state").iterdir():
