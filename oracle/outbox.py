@@ -291,10 +291,11 @@ class Outbox:
         head = self.chain.head()
         final = self.chain.final_number()
         count = self.chain.transaction_count(self.sender)
-        for act in self._acts(SagaState.SIGNED, SagaState.SENT):
-            self._follow(act, head, count)
-        for act in self._acts(SagaState.MINED):
-            self._confirm(act, final)
+        for act in self._acts(SagaState.SIGNED, SagaState.SENT, SagaState.MINED):
+            if act.state is SagaState.MINED:
+                self._confirm(act, final)
+            else:
+                self._follow(act, head, count)
         # Signed bytes of settled acts hold up later nonces as long as the chain has not used theirs.
         self._clear_the_way(head, count)
         self._launch(head)
