@@ -336,8 +336,7 @@ class Relay:
 
     def drive(self, timeout_seconds: float = 30) -> None:
         """Send what is accepted and follow it until it is mined; what is mined already becomes final in time."""
-        states = {report.state for report in self.outbox.reports()}
-        if not states & {*OPEN, SagaState.MINED}:
+        if not self.outbox.reports(*OPEN, SagaState.MINED):
             return
         try:
             self.outbox.drive(SagaState.MINED, timeout_seconds=timeout_seconds)
@@ -403,7 +402,7 @@ class Relay:
 
     def health(self) -> dict[str, Any]:
         """Whether it can send now: node, money and queue."""
-        waiting = sum(report.state in OPEN for report in self.outbox.reports())
+        waiting = len(self.outbox.reports(*OPEN))
         try:
             head, balance = self.chain.head(), self.chain.native_balance_wei(self.account.address)
             least = 500_000 * self.chain.gas_price_wei()

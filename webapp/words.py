@@ -266,7 +266,11 @@ def figures(told: dict[str, str]) -> list[str]:
         ("coverage", gettext("coverage %(figure)s", figure="{}")),
         ("lag_minutes", gettext("best lag %(figure)s min", figure="{}")),
     ]
-    return [words.replace("{}", decimal(tame(told[key], 20))) for key, words in shown if told.get(key) not in (None, "", "None")]
+    return [
+        words.replace("{}", decimal(tame(told[key], 20)))
+        for key, words in shown
+        if told.get(key) not in (None, "", "None")
+    ]
 
 
 def act(name: str | None) -> str:

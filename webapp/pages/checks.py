@@ -64,7 +64,9 @@ def statement(root: str, device_id: str, start: int) -> Model:
     result, calculated, evidence = s.validator.check_now(row)
     if row["headline"] != result.headline.value or row["checked_at"] < time.time() - 60:
         s.catalogue.keep_soon([(row, result, calculated)])
-    shape = shape_of(device_id, start, row["duration"]) if device_id else {"profile": None, "days": [], "private": False}
+    shape = (
+        shape_of(device_id, start, row["duration"]) if device_id else {"profile": None, "days": [], "private": False}
+    )
     record = evidence.record
     return {
         "statement": {
