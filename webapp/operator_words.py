@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask_babel import lazy_gettext
 
 from . import wallet_words
+from .words import ACTS
 
 #: Errors by name; those of buyers' acts are in :mod:`webapp.wallet_words`.
 ERRORS = {
@@ -58,7 +59,13 @@ _SHARED = (
     "unknownReason", "loadFailed", "noFunds", "noHash", "badAddress", "badAmount", "badCountry", "simulating", "waitingForWallet", "contract", "function", "fee", "sent",
     "relayed", "mined", "final", "reverted", "sped", "replaced", "cancelled", "dropped", "transaction",
 )  # fmt: skip
-WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
+#: Acts that are offered by the name that lists of transactions give them.
+_LISTED = (
+    "setAccount", "setCapacity", "deactivate", "setSigners", "removeSigner", "revoke", "pause", "unpause", "authorise",
+    "recordFirstTransfer", "recordAdjustmentPending", "recordAdjustment", "grantRole", "revokeRole", "schedule", "execute",
+    "cancel",
+)  # fmt: skip
+WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {key: ACTS[key] for key in _LISTED} | {
     # signing in
     "signing": lazy_gettext("Sign the message in your wallet…"),
     "signInRejected": lazy_gettext("You refused the signature in the wallet. Nobody was signed in."),
@@ -70,23 +77,6 @@ WORDS = {key: wallet_words.WORDS[key] for key in _SHARED} | {
     "register": lazy_gettext("Register device"),
     "publish": lazy_gettext("Publish factor"),
     "supersede": lazy_gettext("Supersede factor"),
-    "setSigners": lazy_gettext("Set witnesses"),
-    "pause": lazy_gettext("Stop"),
-    "unpause": lazy_gettext("Start again"),
-    "setAccount": lazy_gettext("Set the account of a device"),
-    "setCapacity": lazy_gettext("Set the capacity of a device"),
-    "deactivate": lazy_gettext("End a device"),
-    "revoke": lazy_gettext("Revoke a batch"),
-    "removeSigner": lazy_gettext("Remove a witness"),
-    "authorise": lazy_gettext("Record an authorisation"),
-    "recordFirstTransfer": lazy_gettext("Record the first transfer"),
-    "recordAdjustmentPending": lazy_gettext("Record that an adjustment is pending"),
-    "recordAdjustment": lazy_gettext("Record the adjustment"),
-    "grantRole": lazy_gettext("Grant role"),
-    "revokeRole": lazy_gettext("Take back role"),
-    "schedule": lazy_gettext("Plan"),
-    "execute": lazy_gettext("Execute"),
-    "cancel": lazy_gettext("Cancel the plan"),
     "planned": lazy_gettext("Planned: %(what)s"),
     "executed": lazy_gettext("Executed: %(what)s"),
     "calldata": lazy_gettext("Calldata"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -236,33 +237,38 @@ class ClosedFileServer(OddServer):
     listing = facts + b"meter-1-closed.csv\r\n" + facts + b"meter-1-open.csv\r\n"
 
 
-def test_collect_file_that_may_not_be_read_holds_up_no_other(tmp_path):
-    with socketserver.TCPServer(("127.0.0.1", 0), ClosedFileServer) as server:
+@contextlib.contextmanager
+def answering_as(server_class):
+    """The port of such a server."""
+    with socketserver.TCPServer(("127.0.0.1", 0), server_class) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        access = {
-            "name": "logger", "kind": "ftp", "host": "127.0.0.1", "port": server.server_address[1], "user": servers.USER, "folder": "/",
-            "password_file": secret(tmp_path, "password", servers.PASSWORD), "timeout_seconds": 10,
-        }  # fmt: skip
-        config, store = desk(tmp_path, access)
-        first, again = (sources.collect(config, store, now=NOW) for _ in range(2))
+        yield server.server_address[1]
         server.shutdown()
+
+
+def odd_access(tmp_path, port):
+    return {
+        "name": "odd", "kind": "ftp", "host": "127.0.0.1", "port": port, "user": servers.USER, "folder": "/",
+        "password_file": secret(tmp_path, "password", servers.PASSWORD), "timeout_seconds": 10,
+    }  # fmt: skip
+
+
+def test_collect_file_that_may_not_be_read_holds_up_no_other(tmp_path):
+    with answering_as(ClosedFileServer) as port:
+        config, store = desk(tmp_path, odd_access(tmp_path, port))
+        first, again = (sources.collect(config, store, now=NOW) for _ in range(2))
     assert taken(first) == [("meter-1-open.csv", False)] and taken(again) == []
     # It is asked for again at each look, until it opens.
-    assert problems(first) == problems(again) == ["source logger: may not read 'meter-1-closed.csv'"]
+    assert problems(first) == problems(again) == ["source odd: may not read 'meter-1-closed.csv'"]
 
 
 def test_collect_ftp_server_that_lists_files_without_size_is_told_and_the_next_source_is_read(tmp_path):
     (tmp_path / "inbox").mkdir()
     put(tmp_path / "inbox", "meter-1.csv", day_file(), age_seconds=600)
-    with socketserver.TCPServer(("127.0.0.1", 0), OddServer) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        odd = {
-            "name": "odd", "kind": "ftp", "host": "127.0.0.1", "port": server.server_address[1], "user": servers.USER, "folder": "/",
-            "password_file": secret(tmp_path, "password", servers.PASSWORD), "timeout_seconds": 10,
-        }  # fmt: skip
-        config, store = desk(tmp_path, odd, {"name": "inbox", "kind": "folder", "folder": str(tmp_path / "inbox")})
+    with answering_as(OddServer) as port:
+        inbox = {"name": "inbox", "kind": "folder", "folder": str(tmp_path / "inbox")}
+        config, store = desk(tmp_path, odd_access(tmp_path, port), inbox)
         collected = sources.collect(config, store, now=NOW)
-        server.shutdown()
     assert problems(collected) == ["source odd: the answer is not understood (KeyError)"]
     assert taken(collected) == [("meter-1.csv", False)]
 
