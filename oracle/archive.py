@@ -115,6 +115,7 @@ def _place(record: ArchivedStatement) -> tuple[int, int]:
 
 
 def build_tree(records: Iterable[ArchivedStatement]) -> MerkleTree:
+    """The tree over the leaves of statements, in the order given; its root names the archive. ProtocolError for fields out of range."""
     return MerkleTree.of([statement_leaf(record.statement) for record in records])
 
 

@@ -335,6 +335,10 @@ def cache_folder(config: OracleConfig) -> Path:
 
 
 def read_raw(config: OracleConfig, sites: SitesConfig, store: Store) -> Raw:
+    """Everything that was ever taken in and whose source is still in the sites file, read from the raw folder or its cache.
+
+    Raises StoreError where a raw file is missing or no longer hashes to its name, with the device-days that rest on it.
+    """
     with store.session() as session:
         records = session.scalars(select(RawFile).order_by(RawFile.sha256, RawFile.source)).all()
     named, raw = sources(sites), Raw({}, {}, {})

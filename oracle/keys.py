@@ -70,6 +70,7 @@ def keystore_address(key: KeyFile) -> str | None:
 
 
 def device_key_file(folder: Path, device_id: int) -> Path:
+    """Where the key that salts a device's slots lies."""
     return folder / f"{device_id}.key"
 
 

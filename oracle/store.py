@@ -72,10 +72,13 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def utc_now() -> datetime:
+    """This machine's time, in UTC."""
     return datetime.now(UTC)
 
 
 class Base(DeclarativeBase):
+    """All tables; integers have 64 bits, times are aware and in UTC."""
+
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
         bytes: LargeBinary,

@@ -134,6 +134,7 @@ def reopen() -> None:
 
 
 def freshness() -> Freshness:
+    """How far the index has come, the same for a whole request."""
     if "freshness" not in g:
         g.freshness = services().follower.freshness()
     found: Freshness = g.freshness
@@ -148,6 +149,7 @@ def _stack() -> ExitStack:
 
 
 def build_services(config: WebConfig) -> Services:
+    """Open everything the pages read from. OracleError where a file is missing or wrong."""
     book = AddressBook.read(config.network.addresses)
     contracts = Contracts(
         book.chain_id, book.deployed_block, {name: entry.address for name, entry in book.contracts.items()}
@@ -224,6 +226,8 @@ class PoDomain(Domain):  # type: ignore[misc]  # Flask-Babel has no types
 
 
 class PoBabel(Babel):  # type: ignore[misc]
+    """Babel that takes its texts from :class:`PoDomain`."""
+
     _domain = PoDomain()
 
     @property
@@ -247,6 +251,7 @@ TRANSLATIONS = Path(__file__).parent / "translations"
 
 
 def catalogue_of(language: str) -> support.Translations:
+    """The texts of a language (``en``, ``es``, ``ru``), read once in a process."""
     if language not in _CATALOGUES:
         from io import BytesIO
 
@@ -354,6 +359,7 @@ def csrf_token() -> str:
 
 
 def csrf_is_right() -> bool:
+    """Whether the request carries its session's token, in a form field or the header ``X-CSRF-Token``."""
     from .operators import session_token
 
     given = request.form.get("csrf") or request.headers.get("X-CSRF-Token", "")
@@ -374,6 +380,7 @@ def query_of(arguments: dict[str, str]) -> str:
 
 
 def wants_json() -> bool:
+    """Whether an error is told as JSON: to APIs and tables, not to pages."""
     return request.path.endswith((".json", ".csv")) or request.path == "/api" or request.path.startswith("/api/")
 
 

@@ -93,6 +93,8 @@ class Directory:
 
 
 class LocalFolder:
+    """A folder of this machine, as sources look at it."""
+
     def __init__(self, folder: Path):
         self.folder = folder
 
